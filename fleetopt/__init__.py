@@ -1,0 +1,1 @@
+"""Plans, simulates and explains GPU fleets for LLM inference; no orchestration and no storage in here."""

@@ -1,0 +1,218 @@
+"""The configuration file: sources of logs, fleets to plan, and how the pipeline runs. TOML in, checked models out."""
+
+import re
+import tomllib
+from datetime import date, datetime
+from typing import Annotated, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from fleetopt.errors import InputError, one_line
+
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+
+class Pipeline(_Section):
+    """How the nightly run works.
+
+    Attributes
+    ----------
+    first_day : datetime.date
+        First daily partition (UTC).
+    window_days, min_window_days : int
+        Days that a plan learns from, ending with its own; fewer audited days than the minimum give no plan.
+    max_quarantined_fraction : float
+        A day with a larger share of unusable lines in any source fails its audit.
+    seed : int
+        Every random stream is derived from it.
+    """
+
+    first_day: date
+    window_days: int = Field(default=28, gt=0)
+    min_window_days: int = Field(default=1, gt=0)
+    max_quarantined_fraction: Fraction = 0.01
+    seed: int = Field(default=20260316, ge=0)
+
+
+class Source(_Section):
+    """A declared place that logs come from.
+
+    Attributes
+    ----------
+    path : str
+        File, glob or URL. ``{data}`` stands for the data directory; ``{date}`` for the ISO day of the file in the
+        source's time zone, and then a file holds the lines of that day only. Relative paths start at the
+        configuration file.
+    format : str
+        Name of a log format (``fleetopt formats``).
+    timezone : str
+        IANA zone of times that carry none.
+    time : {"arrival", "finish"}
+        What the logged time is. No format so far holds durations, so finish times are used as they are and every
+        recommendation made from them says so.
+    clock_start : datetime.datetime, optional
+        Where a relative clock starts; needed by formats that have one.
+    archetype : str
+        Traffic class of the source's requests.
+    fleet : str
+        Fleet that serves them.
+    first_day : datetime.date, optional
+        First day that the source has logs of; before it no file is expected. Default: the pipeline's.
+    """
+
+    path: str = Field(min_length=1)
+    format: str = Field(min_length=1)
+    timezone: str = "UTC"
+    time: Literal["arrival", "finish"] = "arrival"
+    clock_start: datetime | None = None
+    archetype: Name
+    fleet: Name
+    first_day: date | None = None
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, zone: str) -> str:
+        try:
+            ZoneInfo(zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError(f"unknown time zone '{zone}'; use an IANA name such as Europe/Berlin") from error
+        return zone
+
+    @field_validator("clock_start")
+    @classmethod
+    def _clock_start_has_zone(cls, start: datetime | None) -> datetime | None:
+        if start is not None and start.tzinfo is None:
+            raise ValueError("needs a zone, for example 2023-11-16T18:15:00Z")
+        return start
+
+    @field_validator("path")
+    @classmethod
+    def _known_placeholders(cls, path: str) -> str:
+        unknown = set(re.findall(r"\{(.*?)\}", path)) - {"data", "date"}
+        if unknown:
+            raise ValueError(f"unknown placeholder {{{sorted(unknown)[0]}}}; known: {{data}}, {{date}}")
+        return path
+
+    @property
+    def is_dated(self) -> bool:
+        """Whether a file's name says which day it holds."""
+        return "{date}" in self.path
+
+
+class Peak(_Section):
+    """The rate to plan for: the highest rate over ``window_s`` seconds in the window, times ``1 + headroom``."""
+
+    window_s: int = Field(default=60, gt=0, le=3600)
+    headroom: float = Field(default=0.2, ge=0, allow_inf_nan=False)
+
+
+class Compression(_Section):
+    """Compression of the requests just above the boundary.
+
+    ``max_gamma`` caps the band: 1.5 is the widest for which fidelity has been published (arXiv 2603.16514, Table 7).
+    ``compressible_fraction`` gives the share of each archetype's requests that may be compressed; an archetype that is
+    not named is never compressed.
+    """
+
+    max_gamma: float = Field(default=1.5, ge=1, le=4)
+    compressible_fraction: dict[Name, Fraction] = Field(default_factory=dict)
+
+
+class RunningPool(_Section):
+    """A pool of the fleet that runs today."""
+
+    name: Name
+    profile: str
+    replicas: int = Field(gt=0)
+    max_context_tokens: int = Field(gt=0)
+
+
+class Fleet(_Section):
+    """One served model: its target, the hardware to choose from, prices, and the fleet that runs today.
+
+    Attributes
+    ----------
+    model : str
+        The served model; requests of different models are never planned as one.
+    slo_ttft_p99_s : float
+        Target of the P99 time to first token, s.
+    profiles : list of str
+        GPU profiles to choose from: names of shipped ones, or paths to TOML files.
+    usd_per_gpu_hour : dict
+        Prices that replace those of the profiles.
+    max_context_tokens : int
+        Longest request that the model accepts, prompt and output together.
+    max_utilization : float
+        Cap on the load of any resource of a pool, as a share of its capacity.
+    spare_replicas : int
+        Replicas per pool that may be down while the target still holds.
+    peak, compression, running
+        See their classes; ``running`` is a list of pools.
+    """
+
+    model: str = Field(min_length=1)
+    slo_ttft_p99_s: Positive
+    profiles: list[str] = Field(min_length=1)
+    usd_per_gpu_hour: dict[str, Positive] = Field(default_factory=dict)
+    max_context_tokens: int = Field(gt=1)
+    max_utilization: float = Field(default=0.85, gt=0, lt=1)
+    spare_replicas: int = Field(default=1, ge=0)
+    peak: Peak = Peak()
+    compression: Compression = Compression()
+    running: list[RunningPool] = Field(default_factory=list)
+
+
+class Config(_Section):
+    """The whole file."""
+
+    pipeline: Pipeline
+    source: dict[Name, Source] = Field(min_length=1)
+    fleet: dict[Name, Fleet] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> Self:
+        for name, source in self.source.items():
+            if source.fleet not in self.fleet:
+                raise ValueError(f"source.{name}.fleet: no [fleet.{source.fleet}] is declared")
+        for name, fleet in self.fleet.items():
+            unknown = set(fleet.usd_per_gpu_hour) - set(fleet.profiles)
+            if unknown:
+                raise ValueError(
+                    f"fleet.{name}.usd_per_gpu_hour.{sorted(unknown)[0]}: not among the fleet's profiles"
+                )
+            if not any(source.fleet == name for source in self.source.values()):
+                raise ValueError(f"fleet.{name}: no source feeds it")
+        return self
+
+    def sources_of(self, fleet: str) -> dict[str, Source]:
+        """Sources that feed a fleet, by name."""
+        return {name: source for name, source in self.source.items() if source.fleet == fleet}
+
+
+def parse_config(text: str, where: str) -> Config:
+    """Read a configuration from TOML text.
+
+    Parameters
+    ----------
+    text : str
+    where : str
+        File name, for messages.
+
+    Raises
+    ------
+    InputError
+        One line that names the file and the key.
+    """
+    try:
+        return Config.model_validate(tomllib.loads(text))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{where}: not valid TOML: {error}") from error
+    except ValidationError as error:
+        raise InputError(one_line(error, where)) from error

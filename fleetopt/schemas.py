@@ -1,0 +1,345 @@
+"""Schema of every table: names, types, units and meaning. The single source; nothing is written that differs from it.
+
+Only types that Delta stores unchanged are used: String, Int32, Int64, Float64, Boolean, Date and
+Datetime("us", "UTC"). Every table has a ``day`` (UTC) and is partitioned by it.
+"""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+UTC_MICROSECONDS = pl.Datetime("us", "UTC")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: its type, and what a reader of the table has to know."""
+
+    name: str
+    dtype: pl.DataType | type[pl.DataType]
+    meaning: str
+    nullable: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table: its columns in order, and the columns that identify a row."""
+
+    name: str
+    description: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+
+    @property
+    def schema(self) -> pl.Schema:
+        """The Polars schema, in column order."""
+        return pl.Schema({column.name: column.dtype for column in self.columns})
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Names of the columns that must not be null."""
+        return tuple(column.name for column in self.columns if not column.nullable)
+
+
+_DAY = Column("day", pl.Date, "UTC day")
+_SOURCE = Column("source", pl.String, "declared source of the logs")
+_FLEET = Column("fleet", pl.String, "fleet that serves the request; one per served model")
+_ARCHETYPE = Column("archetype", pl.String, "traffic class: chat, code, agent ...")
+_FILE = Column("file", pl.String, "file or URL the line stands in")
+_LINE_NUMBER = Column("line_number", pl.Int64, "line in the file, from 1")
+_BYTE_OFFSET = Column("byte_offset", pl.Int64, "offset of the line's first byte in the file, bytes")
+_BYTE_LENGTH = Column("byte_length", pl.Int64, "length of the line without its line end, bytes")
+_RECORD_HASH = Column("record_hash", pl.String, "keyed 128-bit BLAKE2b hash of the line's bytes, hex")
+_RAW_TEXT = Column(
+    "raw_text", pl.String, "the line itself; only for formats that cannot hold prompts", nullable=True
+)
+_VERSION = Column("version", pl.String, "recommendation this row belongs to")
+_TTFT_S = Column(
+    "ttft_s", pl.Float64, "observed time to first token, s, where the log holds it", nullable=True
+)
+
+RAW_REQUESTS = Table(
+    "raw_requests",
+    "The non-blank lines of a day, parsed, each with its place in its file; a line that could not be used has a reason.",
+    (
+        _DAY,
+        _SOURCE,
+        _FILE,
+        _LINE_NUMBER,
+        _BYTE_OFFSET,
+        _BYTE_LENGTH,
+        Column("arrival_time", UTC_MICROSECONDS, "arrival, UTC", nullable=True),
+        Column("prompt_tokens", pl.Int64, "prompt length, tokens", nullable=True),
+        Column("output_tokens", pl.Int64, "output length, tokens", nullable=True),
+        _TTFT_S,
+        _RECORD_HASH,
+        Column("reason", pl.String, "why the line could not be used; null when it could", nullable=True),
+        _RAW_TEXT,
+    ),
+    key=("source", "file", "line_number"),
+)
+
+_REQUEST_COLUMNS = (
+    _DAY,
+    _SOURCE,
+    _FLEET,
+    _ARCHETYPE,
+    Column("arrival_time", UTC_MICROSECONDS, "arrival, UTC"),
+    Column("prompt_tokens", pl.Int64, "prompt length, tokens"),
+    Column("output_tokens", pl.Int64, "output length, tokens"),
+    _TTFT_S,
+    _FILE,
+    _LINE_NUMBER,
+)
+
+STG_REQUESTS = Table(
+    "stg_requests",
+    "Requests of a day: typed, UTC, each byte-equal record once; not yet audited.",
+    _REQUEST_COLUMNS,
+    key=("source", "file", "line_number"),
+)
+
+QUARANTINED_REQUESTS = Table(
+    "quarantined_requests",
+    "Lines that could not be used: where each stands, why, and a keyed hash of it.",
+    (
+        _DAY,
+        _SOURCE,
+        _FILE,
+        _LINE_NUMBER,
+        _BYTE_OFFSET,
+        _BYTE_LENGTH,
+        Column("reason", pl.String, "why"),
+        _RECORD_HASH,
+        _RAW_TEXT,
+    ),
+    key=("source", "file", "line_number"),
+)
+
+STG_QUALITY = Table(
+    "stg_quality",
+    "Balance of a day per source: lines = requests + duplicates + quarantined, and what is unusual about them.",
+    (
+        _DAY,
+        _SOURCE,
+        Column("format", pl.String, "log format"),
+        Column("files", pl.Int64, "files the day's lines came from"),
+        Column("lines", pl.Int64, "non-blank lines, headers apart"),
+        Column("requests", pl.Int64, "requests"),
+        Column("duplicates", pl.Int64, "lines that repeat a record byte for byte; each record counts once"),
+        Column("quarantined", pl.Int64, "lines that could not be used"),
+        Column(
+            "distinct_arrival_times",
+            pl.Int64,
+            "distinct arrival times; far fewer than requests means a coarse clock",
+        ),
+        Column("landing_digest", pl.String, "hash of the files' contents and the source's declaration"),
+    ),
+    key=("day", "source"),
+)
+
+CORE_REQUESTS = Table(
+    "core_requests",
+    "Requests of the days whose blocking checks passed.",
+    _REQUEST_COLUMNS,
+    key=("source", "file", "line_number"),
+)
+
+CORE_LENGTH_HISTOGRAM = Table(
+    "core_length_histogram",
+    "Mergeable joint histogram of prompt and output lengths per archetype and hour. A cell keeps the six leading binary "
+    "digits of each length (exact below 64 tokens, at most 1/32 wide above), and the sums, so means are exact.",
+    (
+        _DAY,
+        _FLEET,
+        _ARCHETYPE,
+        Column("hour", pl.Int32, "hour of the UTC day, 0-23"),
+        Column("prompt_tokens_lo", pl.Int64, "lower edge of the prompt bin, tokens"),
+        Column("output_tokens_lo", pl.Int64, "lower edge of the output bin, tokens"),
+        Column("requests", pl.Int64, "requests in the cell"),
+        Column("prompt_tokens_sum", pl.Int64, "sum of their prompt lengths, tokens"),
+        Column("output_tokens_sum", pl.Int64, "sum of their output lengths, tokens"),
+    ),
+    key=("day", "fleet", "archetype", "hour", "prompt_tokens_lo", "output_tokens_lo"),
+)
+
+CORE_ARRIVALS = Table(
+    "core_arrivals",
+    "Arrivals per second; seconds without an arrival have no row.",
+    (
+        _DAY,
+        _FLEET,
+        _ARCHETYPE,
+        _SOURCE,
+        Column("second", pl.Int32, "second of the UTC day, 0-86399"),
+        Column("requests", pl.Int64, "arrivals in that second"),
+    ),
+    key=("day", "source", "second"),
+)
+
+OUT_LENGTH_CDF = Table(
+    "out_length_cdf",
+    "Distribution of lengths over the window per archetype, with a simultaneous 95 % band.",
+    (
+        _DAY,
+        _FLEET,
+        _ARCHETYPE,
+        Column("quantity", pl.String, "prompt_tokens, output_tokens or total_tokens"),
+        Column("tokens", pl.Int64, "length, tokens"),
+        Column("fraction", pl.Float64, "share of requests of at most that length"),
+        Column("fraction_lower", pl.Float64, "lower edge of the band"),
+        Column("fraction_upper", pl.Float64, "upper edge of the band"),
+    ),
+    key=("day", "fleet", "archetype", "quantity", "tokens"),
+)
+
+OUT_WORKLOAD_PROFILE = Table(
+    "out_workload_profile",
+    "What a fleet's window holds: days, rates, lengths, burstiness; one row per archetype and one, 'all', for the fleet.",
+    (
+        _DAY,
+        _FLEET,
+        _ARCHETYPE,
+        Column("window_start", pl.Date, "first day of the window"),
+        Column("window_days", pl.Int64, "days the window asks for"),
+        Column("days_held", pl.Int64, "days the window holds: audited, with requests"),
+        Column("requests", pl.Int64, "requests in the window"),
+        Column("observed_s", pl.Float64, "time observed, first to last arrival of each day, s"),
+        Column("mean_rate_rps", pl.Float64, "requests / time observed, 1/s"),
+        Column("peak_rate_rps", pl.Float64, "highest rate over the peak window, 1/s"),
+        Column("peak_time", UTC_MICROSECONDS, "start of that peak, UTC"),
+        Column("peak_rate_upper_rps", pl.Float64, "upper 95 % bound of the peak rate, 1/s"),
+        Column("prompt_tokens_mean", pl.Float64, "tokens"),
+        Column("output_tokens_mean", pl.Float64, "tokens"),
+        Column("total_tokens_p50", pl.Float64, "tokens"),
+        Column("total_tokens_p99", pl.Float64, "tokens"),
+        Column("idc_1s", pl.Float64, "index of dispersion of counts per second", nullable=True),
+        Column("idc_10s", pl.Float64, "the same over 10 s", nullable=True),
+        Column("idc_60s", pl.Float64, "the same over 60 s", nullable=True),
+    ),
+    key=("day", "fleet", "archetype"),
+)
+
+OUT_FLEET_CANDIDATES = Table(
+    "out_fleet_candidates",
+    "Every boundary and compression band that the search sized, with its cost or why it cannot work.",
+    (
+        _DAY,
+        _FLEET,
+        Column(
+            "boundary_tokens", pl.Int64, "boundary between the pools, tokens; null: one pool", nullable=True
+        ),
+        Column("gamma", pl.Float64, "compression band: requests up to gamma x boundary are compressed"),
+        Column("is_feasible", pl.Boolean, "whether the target can be met"),
+        Column("reason", pl.String, "why not", nullable=True),
+        Column("replicas", pl.Int64, "replicas of all pools", nullable=True),
+        Column("usd_per_hour", pl.Float64, "USD per hour", nullable=True),
+        Column("is_chosen", pl.Boolean, "the plan"),
+    ),
+    key=("day", "fleet", "boundary_tokens", "gamma"),
+)
+
+OUT_FLEET_RECOMMENDATION = Table(
+    "out_fleet_recommendation",
+    "The plan of the day, a row per pool, with the verdict of the simulator.",
+    (
+        _DAY,
+        _FLEET,
+        _VERSION,
+        Column("status", pl.String, "feasible or infeasible"),
+        Column("verdict", pl.String, "confirmed, refuted, undecided; 'none' where there is no plan"),
+        Column("pool", pl.String, "pool"),
+        Column("profile", pl.String, "GPU profile"),
+        Column("replicas", pl.Int64, "replicas to run, spares included"),
+        Column("spare_replicas", pl.Int64, "replicas of these that may fail"),
+        Column("replicas_upper_band", pl.Int64, "replicas at the upper band of rate and lengths"),
+        Column("gpus", pl.Int64, "GPUs"),
+        Column("max_context_tokens", pl.Int64, "context limit of the pool, tokens"),
+        Column("boundary_tokens", pl.Int64, "boundary between the pools, tokens", nullable=True),
+        Column("gamma", pl.Float64, "compression band"),
+        Column("arrival_rate_rps", pl.Float64, "planned rate of the pool, 1/s"),
+        Column("slot_utilization", pl.Float64, "predicted mean running sequences / slots"),
+        Column("ttft_p99_s", pl.Float64, "predicted P99 time to first token, s"),
+        Column("usd_per_hour", pl.Float64, "USD per hour"),
+    ),
+    key=("day", "fleet", "pool"),
+)
+
+OUT_SIMULATION_SUMMARY = Table(
+    "out_simulation_summary",
+    "What the simulator says of a plan, per scenario and pool, beside what the planner predicted.",
+    (
+        _DAY,
+        _FLEET,
+        _VERSION,
+        Column(
+            "scenario",
+            pl.String,
+            "replay: the day's own requests; poisson_peak: a Poisson stream at the planned peak",
+        ),
+        Column("pool", pl.String, "pool"),
+        Column("replicas", pl.Int64, "replicas simulated: the spares are down"),
+        Column("replications", pl.Int64, "independent replications"),
+        Column("requests", pl.Int64, "requests simulated"),
+        Column("rejected", pl.Int64, "requests over the context limit"),
+        Column("ttft_p99_s", pl.Float64, "P99 time to first token, s", nullable=True),
+        Column("ttft_p99_lower_s", pl.Float64, "lower 95 % bound, s", nullable=True),
+        Column("ttft_p99_upper_s", pl.Float64, "upper 95 % bound, s", nullable=True),
+        Column("slot_utilization", pl.Float64, "mean running / slots, over all time", nullable=True),
+        Column("kv_utilization", pl.Float64, "mean KV blocks held / KV blocks, over all time", nullable=True),
+        Column("busy", pl.Float64, "share of time in an iteration", nullable=True),
+        Column("preemptions", pl.Int64, "preemptions"),
+        Column("predicted_ttft_p99_s", pl.Float64, "what the planner predicted, s", nullable=True),
+        Column("predicted_slot_utilization", pl.Float64, "what the planner predicted", nullable=True),
+        Column("verdict", pl.String, "confirmed, refuted or undecided"),
+    ),
+    key=("day", "fleet", "scenario", "pool"),
+)
+
+OUT_ACCURACY_REPORT = Table(
+    "out_accuracy_report",
+    "How well yesterday's recommendation held on today's traffic: predicted, simulated, observed.",
+    (
+        _DAY,
+        _FLEET,
+        _VERSION,
+        Column("recommended_day", pl.Date, "day of the recommendation that is judged"),
+        Column("pool", pl.String, "pool"),
+        Column("measure", pl.String, "ttft_p99_s or slot_utilization"),
+        Column("predicted", pl.Float64, "planner, at its planned peak", nullable=True),
+        Column("simulated", pl.Float64, "replay of today's requests on yesterday's plan", nullable=True),
+        Column("observed", pl.Float64, "in the logs, where they hold it", nullable=True),
+        Column("verdict", pl.String, "held, missed or undecided against the target"),
+    ),
+    key=("day", "fleet", "pool", "measure"),
+)
+
+TABLES = {
+    table.name: table
+    for table in (
+        RAW_REQUESTS,
+        STG_REQUESTS,
+        QUARANTINED_REQUESTS,
+        STG_QUALITY,
+        CORE_REQUESTS,
+        CORE_LENGTH_HISTOGRAM,
+        CORE_ARRIVALS,
+        OUT_LENGTH_CDF,
+        OUT_WORKLOAD_PROFILE,
+        OUT_FLEET_CANDIDATES,
+        OUT_FLEET_RECOMMENDATION,
+        OUT_SIMULATION_SUMMARY,
+        OUT_ACCURACY_REPORT,
+    )
+}
+
+TRACE_SCHEMA = pl.Schema(
+    {
+        "arrival_time": UTC_MICROSECONDS,
+        "arrival_s": pl.Float64,
+        "prompt_tokens": pl.Int64,
+        "output_tokens": pl.Int64,
+        "archetype": pl.String,
+    }
+)
+"""Columns of ``requests.parquet``: arrival in UTC and in seconds from the first request, lengths, archetype."""

@@ -1,0 +1,1 @@
+"""What requests look like: lengths, arrivals, traces; measured, published and made up."""

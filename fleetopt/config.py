@@ -184,9 +184,7 @@ class Config(_Section):
         for name, fleet in self.fleet.items():
             unknown = set(fleet.usd_per_gpu_hour) - set(fleet.profiles)
             if unknown:
-                raise ValueError(
-                    f"fleet.{name}.usd_per_gpu_hour.{sorted(unknown)[0]}: not among the fleet's profiles"
-                )
+                raise ValueError(f"fleet.{name}.usd_per_gpu_hour.{sorted(unknown)[0]}: not among the fleet's profiles")
             if not any(source.fleet == name for source in self.source.values()):
                 raise ValueError(f"fleet.{name}: no source feeds it")
         return self

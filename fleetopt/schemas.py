@@ -50,17 +50,13 @@ _LINE_NUMBER = Column("line_number", pl.Int64, "line in the file, from 1")
 _BYTE_OFFSET = Column("byte_offset", pl.Int64, "offset of the line's first byte in the file, bytes")
 _BYTE_LENGTH = Column("byte_length", pl.Int64, "length of the line without its line end, bytes")
 _RECORD_HASH = Column("record_hash", pl.String, "keyed 128-bit BLAKE2b hash of the line's bytes, hex")
-_RAW_TEXT = Column(
-    "raw_text", pl.String, "the line itself; only for formats that cannot hold prompts", nullable=True
-)
+_RAW_TEXT = Column("raw_text", pl.String, "the line itself; only for formats that cannot hold prompts", nullable=True)
 _VERSION = Column("version", pl.String, "recommendation this row belongs to")
-_TTFT_S = Column(
-    "ttft_s", pl.Float64, "observed time to first token, s, where the log holds it", nullable=True
-)
+_TTFT_S = Column("ttft_s", pl.Float64, "observed time to first token, s, where the log holds it", nullable=True)
 
 RAW_REQUESTS = Table(
     "raw_requests",
-    "The non-blank lines of a day, parsed, each with its place in its file; a line that could not be used has a reason.",
+    "The non-blank lines of a day, parsed, each with its place; a line that could not be used has a reason.",
     (
         _DAY,
         _SOURCE,
@@ -147,8 +143,8 @@ CORE_REQUESTS = Table(
 
 CORE_LENGTH_HISTOGRAM = Table(
     "core_length_histogram",
-    "Mergeable joint histogram of prompt and output lengths per archetype and hour. A cell keeps the six leading binary "
-    "digits of each length (exact below 64 tokens, at most 1/32 wide above), and the sums, so means are exact.",
+    "Mergeable joint histogram of prompt and output lengths per archetype and hour. A cell keeps the six leading "
+    "binary digits of each length (exact below 64 tokens, at most 1/32 wide above), and the sums, so means are exact.",
     (
         _DAY,
         _FLEET,
@@ -195,7 +191,7 @@ OUT_LENGTH_CDF = Table(
 
 OUT_WORKLOAD_PROFILE = Table(
     "out_workload_profile",
-    "What a fleet's window holds: days, rates, lengths, burstiness; one row per archetype and one, 'all', for the fleet.",
+    "What a fleet's window holds: days, rates, lengths, burstiness; a row per archetype and one, 'all', for the fleet.",
     (
         _DAY,
         _FLEET,
@@ -226,9 +222,7 @@ OUT_FLEET_CANDIDATES = Table(
     (
         _DAY,
         _FLEET,
-        Column(
-            "boundary_tokens", pl.Int64, "boundary between the pools, tokens; null: one pool", nullable=True
-        ),
+        Column("boundary_tokens", pl.Int64, "boundary between the pools, tokens; null: one pool", nullable=True),
         Column("gamma", pl.Float64, "compression band: requests up to gamma x boundary are compressed"),
         Column("is_feasible", pl.Boolean, "whether the target can be met"),
         Column("reason", pl.String, "why not", nullable=True),
@@ -241,28 +235,25 @@ OUT_FLEET_CANDIDATES = Table(
 
 OUT_FLEET_RECOMMENDATION = Table(
     "out_fleet_recommendation",
-    "The plan of the day, a row per pool, with the verdict of the simulator.",
+    "The recommendation of the day, a row per fleet; the document holds all of it.",
     (
         _DAY,
         _FLEET,
         _VERSION,
         Column("status", pl.String, "feasible or infeasible"),
-        Column("verdict", pl.String, "confirmed, refuted, undecided; 'none' where there is no plan"),
-        Column("pool", pl.String, "pool"),
-        Column("profile", pl.String, "GPU profile"),
-        Column("replicas", pl.Int64, "replicas to run, spares included"),
-        Column("spare_replicas", pl.Int64, "replicas of these that may fail"),
-        Column("replicas_upper_band", pl.Int64, "replicas at the upper band of rate and lengths"),
-        Column("gpus", pl.Int64, "GPUs"),
-        Column("max_context_tokens", pl.Int64, "context limit of the pool, tokens"),
-        Column("boundary_tokens", pl.Int64, "boundary between the pools, tokens", nullable=True),
-        Column("gamma", pl.Float64, "compression band"),
-        Column("arrival_rate_rps", pl.Float64, "planned rate of the pool, 1/s"),
-        Column("slot_utilization", pl.Float64, "predicted mean running sequences / slots"),
-        Column("ttft_p99_s", pl.Float64, "predicted P99 time to first token, s"),
-        Column("usd_per_hour", pl.Float64, "USD per hour"),
+        Column("verdict", pl.String, "confirmed, refuted, undecided; none where there is no plan"),
+        Column("reason", pl.String, "why there is no plan; empty where there is one"),
+        Column("days_held", pl.Int64, "audited days that the plan learned from"),
+        Column("planned_rate_rps", pl.Float64, "rate planned for, 1/s"),
+        Column("slo_ttft_p99_s", pl.Float64, "target of the P99 time to first token, s"),
+        Column("boundary_tokens", pl.Int64, "boundary between the pools, tokens; null: one pool", nullable=True),
+        Column("gamma", pl.Float64, "compression band", nullable=True),
+        Column("replicas", pl.Int64, "replicas of all pools, spares included", nullable=True),
+        Column("gpus", pl.Int64, "GPUs of all pools, spares included", nullable=True),
+        Column("usd_per_hour", pl.Float64, "USD per hour", nullable=True),
+        Column("document", pl.String, "the recommendation as canonical JSON"),
     ),
-    key=("day", "fleet", "pool"),
+    key=("day", "fleet"),
 )
 
 OUT_SIMULATION_SUMMARY = Table(
@@ -304,6 +295,7 @@ OUT_ACCURACY_REPORT = Table(
         _FLEET,
         _VERSION,
         Column("recommended_day", pl.Date, "day of the recommendation that is judged"),
+        Column("slo_ttft_p99_s", pl.Float64, "its target of the P99 time to first token, s"),
         Column("pool", pl.String, "pool"),
         Column("measure", pl.String, "ttft_p99_s or slot_utilization"),
         Column("predicted", pl.Float64, "planner, at its planned peak", nullable=True),

@@ -63,9 +63,7 @@ def make_trace(
     if not np.isfinite(arrival).all():
         raise InputError(f"{where}: row {int(np.argmin(np.isfinite(arrival)))}: arrival_s is not finite")
     if (np.diff(arrival) < 0).any():
-        raise InputError(
-            f"{where}: row {int(np.argmax(np.diff(arrival) < 0)) + 1}: arrival_s decreases; sort by it"
-        )
+        raise InputError(f"{where}: row {int(np.argmax(np.diff(arrival) < 0)) + 1}: arrival_s decreases; sort by it")
     for name, values in (("prompt_tokens", prompt), ("output_tokens", output)):
         if (values < 1).any():
             raise InputError(f"{where}: row {int(np.argmax(values < 1))}: {name} is below 1")

@@ -1,0 +1,21 @@
+"""The layers that data goes through, and what the assets of a layer have in common."""
+
+import dagster as dg
+
+RAW = "raw"
+STAGING = "staging"
+CORE = "core"
+OUT = "out"
+PUBLISHED = "published"
+
+CORE_TABLES = ("core_requests", "core_length_histogram", "core_arrivals")
+"""Tables that hold audited days only; a day is withdrawn from all of them before it is staged again."""
+
+READ_RETRY = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
+"""For steps that read places outside: a store that does not answer may do so in a minute."""
+
+WRITE_RETRY = dg.RetryPolicy(max_retries=2, delay=1)
+"""For steps that write tables: a commit that lost against another writer is made again."""
+
+ONE_DAY_PER_RUN = dg.BackfillPolicy.multi_run(max_partitions_per_run=1)
+"""A backfill audits every day on its own: in a run over many, one bad day would keep all of them out of core."""

@@ -1,0 +1,351 @@
+"""Out layer, second half: the search, its proof in the simulator, and the recommendation made of both."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import numpy as np
+import polars as pl
+
+from assets.layers import OUT, WRITE_RETRY
+from assets.metadata import OWNERS, column_lineage, copied_from, table_metadata
+from assets.partitions import Calendar, partition_day
+from assets.window import fleets_in, read_window
+from fleetopt.config import Config, Fleet
+from fleetopt.errors import InputError
+from fleetopt.planner.plan import PlanResult
+from fleetopt.planner.problem import read_situation
+from fleetopt.planner.proof import Proof, day_trace
+from fleetopt.planner.recommend import recommend
+from fleetopt.profiles import GpuProfile, load_profile, parse_profile
+from fleetopt.reporting.document import Document, build_document, canonical_json
+from fleetopt.schemas import OUT_FLEET_CANDIDATES, OUT_FLEET_RECOMMENDATION, OUT_SIMULATION_SUMMARY, TABLES
+from fleetopt.workload.trace import Trace
+
+_OUTS = ("out_fleet_candidates", "out_simulation_summary", "out_fleet_recommendation")
+_COARSE_CLOCK = 0.5
+"""Distinct arrival times per request below which a log's clock is called coarse."""
+
+
+def build_planning_assets(calendar: Calendar) -> list[dg.AssetsDefinition]:
+    """Define the assets that plan."""
+
+    @dg.multi_asset(
+        name="plan_fleets",
+        ins={
+            "core_length_histogram": dg.AssetIn(partition_mapping=calendar.window),
+            "core_arrivals": dg.AssetIn(partition_mapping=calendar.window),
+            "stg_quality": dg.AssetIn(partition_mapping=calendar.window),
+            "core_requests": dg.AssetIn(),
+        },
+        outs={name: _out(name) for name in _OUTS},
+        partitions_def=calendar.daily,
+        group_name=OUT,
+        retry_policy=WRITE_RETRY,
+        required_resource_keys={"settings", "tables"},
+        pool="simulator",
+    )
+    def plan_fleets(
+        context: dg.AssetExecutionContext,
+        core_length_histogram: pl.LazyFrame,
+        core_arrivals: pl.LazyFrame,
+        stg_quality: pl.LazyFrame,
+        core_requests: pl.LazyFrame,
+    ) -> Iterator[dg.Output[pl.DataFrame]]:
+        """Plan every fleet that had requests on the day, and prove the plans."""
+        planner = _Planner(
+            context,
+            core_length_histogram.collect(),
+            core_arrivals.collect(),
+            stg_quality.collect(),
+            core_requests.collect(),
+        )
+        fleets = [planner.plan(name) for name in planner.fleets]
+        for table, rows in zip(_OUTS, zip(*fleets, strict=True), strict=True):
+            yield dg.Output(pl.concat(rows), table)
+
+    return [plan_fleets]
+
+
+class _Planner:
+    """One night's inputs, and the plan of each fleet made from them."""
+
+    def __init__(
+        self,
+        context: dg.AssetExecutionContext,
+        histogram: pl.DataFrame,
+        arrivals: pl.DataFrame,
+        quality: pl.DataFrame,
+        requests: pl.DataFrame,
+    ) -> None:
+        self.context = context
+        self.config: Config = context.resources.settings.config
+        self.day = partition_day(context)
+        self.window = read_window(histogram, self.day, self.config.pipeline)
+        self.histograms = dict(fleets_in(histogram, self.window))
+        self.arrivals, self.quality, self.requests = arrivals, quality, requests
+
+    @property
+    def fleets(self) -> list[str]:
+        """Fleets that had requests on the day."""
+        return list(self.histograms)
+
+    def plan(self, name: str) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+        """Rows of the three output tables for one fleet."""
+        fleet, seed = self.config.fleet[name], self.config.pipeline.seed
+        settings = self.context.resources.settings
+        histogram = self.histograms[name]
+        arrivals = self.arrivals.filter(pl.col("fleet") == name)
+        requests = fleet_requests(self.requests, name)
+        situation = read_situation(histogram, arrivals, fleet, fleet_profiles(fleet, name, settings.config_path), seed)
+        found = recommend(
+            situation.problem,
+            situation.upper,
+            requests_trace(requests, fleet, seed),
+            seed,
+            lambda message: self.context.log.info(f"{name}: {message}"),
+        )
+        document = build_document(
+            fleet_name=name,
+            fleet=fleet,
+            day=self.day,
+            window=self.window,
+            demand=situation.demand,
+            band_method=situation.band_method,
+            rejected_fraction=situation.rejected_fraction,
+            problem=situation.problem,
+            recommendation=found,
+            previous=latest_document(self.context.resources.tables, name, before=self.day),
+            inputs=input_digests(histogram, arrivals, requests, self.config, name),
+            caveats=self._caveats(name, situation.rejected_fraction),
+            seed=seed,
+        )
+        return (
+            _candidate_rows(self.day, name, found.result),
+            _simulation_rows(self.day, name, document["version"], found.proof),
+            _recommendation_row(self.day, document),
+        )
+
+    def _caveats(self, name: str, rejected_fraction: float) -> list[str]:
+        """What is unusual about the fleet's logs, in sentences."""
+        caveats = []
+        if rejected_fraction > 0:
+            caveats.append(
+                f"{rejected_fraction:.3%} of the window's requests are longer than "
+                f"{self.config.fleet[name].max_context_tokens:,} tokens: the fleet refuses them."
+            )
+        held = self.quality.filter(pl.col("day").is_in(self.window.days_held))
+        for source, declared in self.config.sources_of(name).items():
+            counts = held.filter(pl.col("source") == source).select(
+                pl.col("requests", "duplicates", "quarantined", "distinct_arrival_times").sum()
+            )
+            requests, duplicates, quarantined, distinct = counts.row(0)
+            if declared.time == "finish":
+                caveats.append(f"Source {source} logs finish times; they are taken as arrivals, which smooths bursts.")
+            if duplicates:
+                caveats.append(f"Source {source}: {duplicates:,} byte-equal lines count once each.")
+            if quarantined:
+                caveats.append(f"Source {source}: {quarantined:,} lines could not be used and are not demand here.")
+            if requests and distinct < _COARSE_CLOCK * requests:
+                caveats.append(
+                    f"Source {source} has {distinct:,} distinct arrival times for {requests:,} requests: its clock is "
+                    f"coarse, and bursts within a tick are an artefact that the replay takes at face value."
+                )
+        return caveats
+
+
+def input_digests(
+    histogram: pl.DataFrame, arrivals: pl.DataFrame, requests: pl.DataFrame, config: Config, fleet: str
+) -> dict[str, str]:
+    """SHA-256 of the content of all that a fleet's recommendation is computed from.
+
+    Parameters
+    ----------
+    histogram, arrivals, requests : pl.DataFrame
+        The fleet's rows: of the window, of the window, of the day.
+    config : fleetopt.config.Config
+    fleet : str
+    """
+    declared = config.fleet[fleet].model_dump_json() + config.pipeline.model_dump_json()
+    return {
+        "length_histogram": _digest(histogram),
+        "arrivals": _digest(arrivals),
+        "requests_of_the_day": _digest(requests),
+        "configuration": _text_digest(declared),
+    }
+
+
+def is_current(document: Document, tables: Any, config: Config) -> bool:
+    """Whether a recommendation was made from the tables and the configuration as they are now."""
+    fleet = document["fleet"]
+    if fleet not in config.fleet:
+        return False
+    day = date.fromisoformat(document["day"])
+    first_day = day - timedelta(days=config.pipeline.window_days - 1)
+    of_fleet = pl.col("fleet") == fleet
+    now = input_digests(
+        tables.read("core_length_histogram", first_day, day).filter(of_fleet).collect(),
+        tables.read("core_arrivals", first_day, day).filter(of_fleet).collect(),
+        tables.read("core_requests", day, day).filter(of_fleet).collect(),
+        config,
+        fleet,
+    )
+    return bool(now == document["inputs"])
+
+
+def fleet_profiles(fleet: Fleet, name: str, config_path: Path) -> tuple[GpuProfile, ...]:
+    """The GPU profiles that a fleet may choose from, at the fleet's prices.
+
+    Raises
+    ------
+    InputError
+        A name is not in the catalogue, a file cannot be read, or a profile is not valid; names file and key.
+    """
+    profiles = []
+    for entry in fleet.profiles:
+        where = f"{config_path}: key 'fleet.{name}.profiles'"
+        try:
+            if entry.endswith(".toml"):
+                file = config_path.parent / entry
+                profile = parse_profile(file.read_text("utf-8"), str(file))
+            else:
+                profile = load_profile(entry)
+        except (OSError, UnicodeDecodeError) as error:
+            raise InputError(f"{where}: cannot read profile {entry}: {error}") from error
+        except InputError as error:
+            raise InputError(f"{where}: {error}") from error
+        price = fleet.usd_per_gpu_hour.get(entry, profile.usd_per_gpu_hour)
+        profiles.append(profile.model_copy(update={"usd_per_gpu_hour": price}))
+    return tuple(profiles)
+
+
+def fleet_requests(requests: pl.DataFrame, fleet: str) -> pl.DataFrame:
+    """A fleet's rows of ``core_requests``, in order of arrival."""
+    return requests.filter(pl.col("fleet") == fleet).sort("arrival_time", "source", "file", "line_number")
+
+
+def requests_trace(requests: pl.DataFrame, fleet: Fleet, seed: int) -> Trace:
+    """The rows of a day as a trace that starts at 0."""
+    arrival = requests["arrival_time"]
+    fraction = fleet.compression.compressible_fraction
+    return day_trace(
+        (arrival - arrival.min()).dt.total_microseconds().to_numpy() / 1e6,
+        requests["prompt_tokens"].to_numpy(),
+        requests["output_tokens"].to_numpy(),
+        np.array([fraction.get(archetype, 0.0) for archetype in requests["archetype"]]),
+        seed,
+    )
+
+
+def latest_document(tables: Any, fleet: str, *, before: date) -> Document | None:
+    """The fleet's latest recommendation of an earlier day; None if there is none."""
+    earlier = (
+        tables.read("out_fleet_recommendation")
+        .filter((pl.col("fleet") == fleet) & (pl.col("day") < before))
+        .sort("day")
+        .tail(1)
+        .collect()
+    )
+    document: Document | None = json.loads(earlier["document"][0]) if earlier.height else None
+    return document
+
+
+def _candidate_rows(day: date, fleet: str, result: PlanResult) -> pl.DataFrame:
+    """All that the search sized; the plan is that of the search, before repair."""
+    rows = [
+        {
+            "day": day,
+            "fleet": fleet,
+            "boundary_tokens": candidate.boundary_tokens,
+            "gamma": candidate.gamma,
+            "is_feasible": candidate.plan is not None,
+            "reason": candidate.reason or None,
+            "replicas": candidate.plan.replicas if candidate.plan else None,
+            "usd_per_hour": candidate.plan.usd_per_hour if candidate.plan else None,
+            "is_chosen": candidate.plan is not None and candidate.plan == result.plan,
+        }
+        for candidate in result.candidates
+    ]
+    return pl.DataFrame(rows, schema=OUT_FLEET_CANDIDATES.schema)
+
+
+def _simulation_rows(day: date, fleet: str, version: str, proof: Proof | None) -> pl.DataFrame:
+    """What the simulator said of the recommended plan, beside its prediction."""
+    if proof is None:
+        return OUT_SIMULATION_SUMMARY.schema.to_frame()
+    predicted = {pool.name: pool for pool in proof.plan.pools}
+    rows = [
+        {
+            "day": day,
+            "fleet": fleet,
+            "version": version,
+            "scenario": item.scenario,
+            "pool": item.pool,
+            "replicas": item.replicas,
+            "replications": item.replications,
+            "requests": item.requests,
+            "rejected": item.rejected,
+            "ttft_p99_s": item.ttft_p99_s,
+            "ttft_p99_lower_s": item.ttft_p99_lower_s,
+            "ttft_p99_upper_s": item.ttft_p99_upper_s,
+            "slot_utilization": item.slot_utilization,
+            "kv_utilization": item.kv_utilization,
+            "busy": item.busy,
+            "preemptions": item.preemptions,
+            "predicted_ttft_p99_s": predicted[item.pool].ttft_p99_s,
+            "predicted_slot_utilization": predicted[item.pool].slot_utilization,
+            "verdict": item.verdict,
+        }
+        for item in proof.evidence
+    ]
+    return pl.DataFrame(rows, schema=OUT_SIMULATION_SUMMARY.schema).with_columns(pl.selectors.float().fill_nan(None))
+
+
+def _recommendation_row(day: date, document: Document) -> pl.DataFrame:
+    plan = document["plan"]
+    row = {
+        "day": day,
+        "fleet": document["fleet"],
+        "version": document["version"],
+        "status": document["status"],
+        "verdict": document["verdict"],
+        "reason": document["reason"],
+        "days_held": document["window"]["days_held"],
+        "planned_rate_rps": document["demand"]["planned_rate_rps"],
+        "slo_ttft_p99_s": document["target"]["ttft_p99_s"],
+        "boundary_tokens": plan and plan["boundary_tokens"],
+        "gamma": plan and plan["gamma"],
+        "replicas": plan and plan["replicas"],
+        "gpus": plan and sum(pool["gpus"] for pool in plan["pools"]),
+        "usd_per_hour": plan and plan["usd_per_hour"],
+        "document": canonical_json(document),
+    }
+    return pl.DataFrame([row], schema=OUT_FLEET_RECOMMENDATION.schema)
+
+
+def _digest(frame: pl.DataFrame) -> str:
+    """SHA-256 of the rows of a table's slice, whatever their order; places of lines in files are not content."""
+    content = frame.drop("file", "line_number", strict=False)
+    return _text_digest(content.sort(content.columns).write_csv())
+
+
+def _text_digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _out(name: str) -> dg.AssetOut:
+    lineage = column_lineage(
+        copied_from("core_requests", "fleet") | {"day": [("core_length_histogram", "day"), ("core_arrivals", "day")]}
+    )
+    return dg.AssetOut(
+        io_manager_key="io_manager",
+        description=TABLES[name].description,
+        owners=OWNERS,
+        kinds={"polars", "deltalake", "python"},
+        code_version="1",
+        metadata=table_metadata(name, lineage),
+    )

@@ -1,0 +1,1 @@
+"""How well a recommendation held: predicted against simulated against observed."""

@@ -1,0 +1,1 @@
+"""Log files in, checked requests out: formats, lines, days, places, and the balance of every line."""

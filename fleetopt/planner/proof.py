@@ -1,0 +1,268 @@
+"""Proof of a plan in the simulator: on the day's own requests and on a Poisson stream at the planned peak; repair."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from fleetopt.planner.mixture import split
+from fleetopt.planner.plan import FleetPlan, PoolPlan, Problem
+from fleetopt.planner.sizing import resize_pool
+from fleetopt.simulator import SimulationResult, simulate
+from fleetopt.simulator.statistics import (
+    block_bootstrap_quantile,
+    mser5_cutoff,
+    replication_interval,
+    slo_verdict,
+)
+from fleetopt.workload.arrivals import poisson_arrivals
+from fleetopt.workload.lengths import sample
+from fleetopt.workload.trace import Trace, make_trace
+
+Verdict = Literal["confirmed", "refuted", "undecided"]
+REPLAY, PEAK = "replay", "poisson_peak"
+QUANTILE_GRID = tuple(
+    round(p, 4) for p in (*np.arange(0.0, 0.9, 0.05), *np.arange(0.9, 0.99, 0.01), *np.arange(0.99, 1.0, 0.001), 1.0)
+)
+"""Probabilities at which the distribution of TTFT is kept for the report."""
+
+_TARGET_PROBABILITY = 0.99
+_FEWEST_FOR_BOUND = 299
+"""ln 0.05 / ln 0.99: with fewer requests no 95 % upper bound of a P99 exists (Wilks 1941)."""
+_REPLICATIONS, _MOST_REPLICATIONS = 10, 40
+_REQUESTS, _POOL_REQUESTS, _MOST_REQUESTS = 20_000, 2_000, 200_000
+_ROUNDS = 12
+_STREAMS = {"arrivals": 0, "lengths": 1, "compressible": 2, "bootstrap": 3}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolEvidence:
+    """What a scenario says of one pool, its spares down.
+
+    Attributes
+    ----------
+    scenario : {"replay", "poisson_peak"}
+    pool : str
+    replicas, replications, requests, rejected, preemptions : int
+    ttft_p99_s, ttft_p99_lower_s, ttft_p99_upper_s : float
+        Estimate and 95 % interval, s; nan where there are no requests.
+    slot_utilization, kv_utilization, busy : float
+        Over all time, idle included.
+    verdict : {"confirmed", "refuted", "undecided"}
+    note : str
+        What a reader has to know of the verdict.
+    ttft_quantiles_s : tuple of float
+        TTFT at ``QUANTILE_GRID``, s.
+    """
+
+    scenario: str
+    pool: str
+    replicas: int
+    replications: int
+    requests: int
+    rejected: int
+    preemptions: int
+    ttft_p99_s: float
+    ttft_p99_lower_s: float
+    ttft_p99_upper_s: float
+    slot_utilization: float
+    kv_utilization: float
+    busy: float
+    verdict: Verdict
+    note: str
+    ttft_quantiles_s: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proof:
+    """A plan, repaired where needed, with its evidence and verdict."""
+
+    plan: FleetPlan
+    verdict: Verdict
+    evidence: tuple[PoolEvidence, ...]
+    repairs: tuple[str, ...]
+
+
+def prove(
+    plan: FleetPlan,
+    problem: Problem,
+    day: Trace,
+    seed: int,
+    on_progress: Callable[[str], None] = lambda message: None,
+) -> Proof:
+    """Simulate a plan; add replicas to the pools that fail and simulate again, until it is confirmed or rounds run out.
+
+    Every spare replica is down in every simulation. A plan is confirmed if each pool is confirmed on the Poisson stream
+    at the planned peak and on the day's own requests; a pool with fewer than 299 requests that day needs only not to be
+    refuted there, because so few cannot bound a P99.
+
+    Parameters
+    ----------
+    plan : FleetPlan
+    problem : Problem
+        Gives the target, the lengths and the planned rate.
+    day : Trace
+        The day's own requests within the context limit.
+    seed : int
+    on_progress : callable
+        Told, in words, what is being simulated.
+    """
+    repairs: list[str] = []
+    mixtures = split(problem.lengths, plan.boundary_tokens, plan.gamma)
+    for attempt in range(_ROUNDS + 1):
+        on_progress(f"simulating {plan.replicas} replicas" + (f", repair {attempt}" if attempt else ""))
+        evidence = (*_peak_evidence(plan, problem, seed), *replay_evidence(plan, day, problem.slo_ttft_p99_s, seed))
+        verdicts = {pool.name: _pool_verdict(pool.name, evidence) for pool in plan.pools}
+        overall = _worst(verdicts.values())
+        if overall == "confirmed" or attempt == _ROUNDS:
+            break
+        pools: list[PoolPlan] = []
+        for pool, mixture in zip(plan.pools, mixtures, strict=True):
+            if verdicts[pool.name] == "confirmed":
+                pools.append(pool)
+                continue
+            added = _replicas_to_add(pool, verdicts[pool.name], evidence, problem.slo_ttft_p99_s)
+            repairs.append(
+                f"{pool.name} pool {verdicts[pool.name]} with {pool.loaded_replicas} replicas: {added} added"
+            )
+            pools.append(resize_pool(pool, mixture, pool.loaded_replicas + added, "simulation"))
+        plan = replace(plan, pools=tuple(pools))
+    return Proof(plan=plan, verdict=overall, evidence=evidence, repairs=tuple(repairs))
+
+
+def replay_evidence(plan: FleetPlan, day: Trace, slo_ttft_p99_s: float, seed: int) -> tuple[PoolEvidence, ...]:
+    """Replay a day's own requests on a plan, its spares down; the interval is a block bootstrap over the day."""
+    result = simulate(day, plan.fleet())
+    evidence = []
+    for index, pool in enumerate(plan.pools):
+        ttft_s = result.ttft_s[result.pool_mask(index)]
+        if len(ttft_s) == 0:
+            interval, note = (np.nan, np.nan, np.nan), "no request of the day reaches this pool"
+        else:
+            interval = block_bootstrap_quantile(
+                ttft_s, _TARGET_PROBABILITY, n_blocks=30, n_resamples=1000, rng=_stream(seed, "bootstrap", index)
+            )
+            note = ""
+        verdict = slo_verdict(interval[1], interval[2], slo_ttft_p99_s)
+        if verdict == "confirmed" and len(ttft_s) < _FEWEST_FOR_BOUND:
+            verdict, note = "undecided", f"{len(ttft_s)} requests are too few to bound a P99; the peak stream decides"
+        evidence.append(_pool_evidence(REPLAY, pool, index, [result], interval, verdict, note, ttft_s))
+    return tuple(evidence)
+
+
+def day_trace(
+    arrival_s: np.ndarray,
+    prompt_tokens: np.ndarray,
+    output_tokens: np.ndarray,
+    compressible_fraction: np.ndarray,
+    seed: int,
+) -> Trace:
+    """A day's requests as a trace; which of them are compressible is drawn with each one's own probability."""
+    drawn = _stream(seed, "compressible", 0).random(len(arrival_s)) < compressible_fraction
+    return make_trace(arrival_s, prompt_tokens, output_tokens, drawn)
+
+
+def _peak_evidence(plan: FleetPlan, problem: Problem, seed: int) -> tuple[PoolEvidence, ...]:
+    """Poisson replications at the planned peak; more of them while a pool is undecided."""
+    smallest_share = min(pool.arrival_rate_rps for pool in plan.pools) / problem.arrival_rate_rps
+    n_requests = int(min(_MOST_REQUESTS, max(_REQUESTS, _POOL_REQUESTS / smallest_share)))
+    results: list[SimulationResult] = []
+    evidence: tuple[PoolEvidence, ...] = ()
+    while len(results) < _MOST_REPLICATIONS:
+        for replication in range(len(results), len(results) + _REPLICATIONS):
+            results.append(simulate(_peak_trace(problem, n_requests, seed, replication), plan.fleet()))
+        evidence = tuple(
+            _peak_pool_evidence(pool, index, results, problem.slo_ttft_p99_s) for index, pool in enumerate(plan.pools)
+        )
+        if all(pool.verdict != "undecided" for pool in evidence):
+            break
+    return evidence
+
+
+def _peak_trace(problem: Problem, n_requests: int, seed: int, replication: int) -> Trace:
+    """Poisson arrivals at the planned rate with lengths drawn from the window; the same for every plan."""
+    arrival_s = poisson_arrivals(problem.arrival_rate_rps, n_requests, _stream(seed, "arrivals", replication))
+    lengths = sample(problem.lengths, n_requests, _stream(seed, "lengths", replication))
+    return make_trace(arrival_s, *lengths)
+
+
+def _peak_pool_evidence(
+    pool: PoolPlan, index: int, results: list[SimulationResult], slo_ttft_p99_s: float
+) -> PoolEvidence:
+    """Student-t interval of the P99 over replications, each cut at the end of its warm-up."""
+    kept = []
+    for result in results:
+        ttft_s = result.ttft_s[result.pool_mask(index)]
+        kept.append(ttft_s[mser5_cutoff(ttft_s) :])
+    p99_s = np.array([np.quantile(ttft_s, _TARGET_PROBABILITY) for ttft_s in kept if len(ttft_s)])
+    interval = replication_interval(p99_s) if len(p99_s) == len(results) else (np.nan, np.nan, np.nan)
+    verdict = slo_verdict(interval[1], interval[2], slo_ttft_p99_s)
+    return _pool_evidence(PEAK, pool, index, results, interval, verdict, "", np.concatenate(kept))
+
+
+def _pool_evidence(
+    scenario: str,
+    pool: PoolPlan,
+    index: int,
+    results: list[SimulationResult],
+    interval: tuple[float, float, float],
+    verdict: Verdict,
+    note: str,
+    ttft_s: np.ndarray,
+) -> PoolEvidence:
+    """Gather the figures of one pool over its replications."""
+    in_pool = [result.pool == index for result in results]
+    return PoolEvidence(
+        scenario=scenario,
+        pool=pool.name,
+        replicas=pool.loaded_replicas,
+        replications=len(results),
+        requests=int(sum(mask.sum() for mask in in_pool)),
+        rejected=int(sum((mask & result.is_rejected).sum() for mask, result in zip(in_pool, results, strict=True))),
+        preemptions=int(sum(result.preemptions[mask].sum() for mask, result in zip(in_pool, results, strict=True))),
+        ttft_p99_s=interval[0],
+        ttft_p99_lower_s=interval[1],
+        ttft_p99_upper_s=interval[2],
+        slot_utilization=float(np.mean([result.utilization[index].slot for result in results])),
+        kv_utilization=float(np.mean([result.utilization[index].kv for result in results])),
+        busy=float(np.mean([result.utilization[index].busy for result in results])),
+        verdict=verdict,
+        note=note,
+        ttft_quantiles_s=tuple(float(q) for q in np.quantile(ttft_s, QUANTILE_GRID)) if len(ttft_s) else (),
+    )
+
+
+def _pool_verdict(pool: str, evidence: tuple[PoolEvidence, ...]) -> Verdict:
+    """A pool's verdict over the scenarios; a replay too small to bound a P99 does not count unless it refutes."""
+    counted = [
+        item.verdict
+        for item in evidence
+        if item.pool == pool
+        and (item.scenario == PEAK or item.verdict == "refuted" or item.requests - item.rejected >= _FEWEST_FOR_BOUND)
+    ]
+    return _worst(counted)
+
+
+def _replicas_to_add(
+    pool: PoolPlan, verdict: Verdict, evidence: tuple[PoolEvidence, ...], slo_ttft_p99_s: float
+) -> int:
+    """One where the verdict is open; else a twentieth for each multiple of the target that is missed, up to a quarter."""
+    if verdict == "undecided":
+        return 1
+    miss = max(item.ttft_p99_lower_s for item in evidence if item.pool == pool.name and item.verdict == "refuted")
+    return max(1, round(pool.loaded_replicas * min(0.25, 0.05 * miss / slo_ttft_p99_s)))
+
+
+def _worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """Refuted if any is, else undecided if any is, else confirmed."""
+    found = set(verdicts)
+    for verdict in ("refuted", "undecided"):
+        if verdict in found:
+            return verdict
+    return "confirmed"
+
+
+def _stream(seed: int, purpose: str, index: int) -> np.random.Generator:
+    """Independent random stream of one purpose and replication."""
+    return np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(_STREAMS[purpose], index)))

@@ -1,0 +1,1 @@
+"""What people and procurement read: the recommendation as a document, its files, the report page, tables, figures."""

@@ -1,0 +1,168 @@
+"""Numbers and sentences of a recommendation as people read them; the page and the terminal say the same."""
+
+import math
+from collections.abc import Mapping
+from datetime import date, timedelta
+from typing import Any
+
+from fleetopt.planner.proof import PEAK, REPLAY
+
+MISSING = "-"
+SCENARIOS = {PEAK: "planned peak", REPLAY: "day replayed"}
+"""Short names of the scenarios."""
+
+HEADLINES = {
+    "confirmed": "Confirmed: ready to order",
+    "refuted": "Refuted: do not buy",
+    "undecided": "Undecided: do not buy yet",
+    "none": "No plan: nothing to buy",
+}
+
+
+def count(value: float | None) -> str:
+    """A whole number with thousands separators."""
+    return MISSING if value is None else f"{value:,.0f}"
+
+
+def seconds(value: float | None) -> str:
+    """Seconds to three significant digits, the unit with them.
+
+    Examples
+    --------
+    >>> seconds(0.04321), seconds(0.5), seconds(1234.4)
+    ('0.0432 s', '0.500 s', '1,234 s')
+    """
+    return MISSING if value is None else f"{three_digits(value)} s"
+
+
+def three_digits(value: float) -> str:
+    """A number to three significant digits; whole ones above 1,000 keep theirs."""
+    if value == 0:
+        return "0"
+    digits = max(0, 2 - math.floor(math.log10(abs(value))))
+    if digits and abs(round(value, digits)) >= 10 ** (3 - digits):
+        digits -= 1
+    return f"{value:,.{digits}f}"
+
+
+def rate(value: float | None) -> str:
+    """Requests per second."""
+    return MISSING if value is None else f"{three_digits(value)}/s"
+
+
+def percent(value: float | None) -> str:
+    """A share in percent; a small one keeps two significant digits.
+
+    Examples
+    --------
+    >>> percent(0.4123), percent(0.00042), percent(0.0)
+    ('41.2 %', '0.042 %', '0 %')
+    """
+    if value is None:
+        return MISSING
+    if value == 0:
+        return "0 %"
+    if abs(value) < 0.001:
+        return f"{100 * value:.2g} %"
+    return f"{100 * value:.1f} %"
+
+
+def usd(value: float | None, *, signed: bool = False) -> str:
+    """US dollars; cents below a thousand.
+
+    Examples
+    --------
+    >>> usd(56.28), usd(493012.8), usd(-12.06, signed=True)
+    ('$56.28', '$493,013', '-$12.06')
+    """
+    if value is None:
+        return MISSING
+    amount = f"{abs(value):,.2f}" if round(abs(value), 2) < 1000 else f"{abs(value):,.0f}"
+    sign = "-" if value < 0 else "+" if signed and value > 0 else ""
+    return f"{sign}${amount}"
+
+
+def interval(lower: float | None, upper: float | None) -> str:
+    """A confidence interval of seconds; empty where there is none."""
+    return "" if lower is None or upper is None else f"{three_digits(lower)} to {three_digits(upper)}"
+
+
+def replicas(value: int, profile: str) -> str:
+    """Replicas of a GPU type."""
+    return f"{count(value)} x {profile}"
+
+
+def boundary(plan: Mapping[str, Any]) -> str:
+    """The boundary of a plan in words."""
+    tokens = plan["boundary_tokens"]
+    return "none: one pool serves all requests" if tokens is None else f"{count(tokens)} tokens"
+
+
+def band(plan: Mapping[str, Any]) -> str:
+    """The compression band of a plan in words."""
+    if plan["boundary_tokens"] is None:
+        return "none: one pool needs no compression"
+    if plan["gamma"] == 1:
+        return "gamma 1: nothing is compressed"
+    upper = math.floor(plan["gamma"] * plan["boundary_tokens"])
+    return f"gamma {plan['gamma']:g}: compressible requests up to {count(upper)} tokens go to the short pool"
+
+
+def window(document: Mapping[str, Any]) -> str:
+    """How many days the window holds of those asked for, and which are missing."""
+    days = document["window"]
+    text = f"{days['days_held']} of {days['days_asked']} days ({days['first_day']} to {days['last_day']})"
+    missing = days["days_missing"]
+    if missing:
+        text += f"; missing: {', '.join(day_ranges(missing))}"
+    if days["days_held"] + len(missing) < days["days_asked"]:
+        text += f"; there are no logs from before {days['first_day']}"
+    return text
+
+
+def day_ranges(days: list[str]) -> list[str]:
+    """ISO days, in order, with neighbours joined.
+
+    Examples
+    --------
+    >>> day_ranges(["2023-11-01", "2023-11-02", "2023-11-03", "2023-11-09"])
+    ['2023-11-01 to 2023-11-03 (3 days)', '2023-11-09']
+    """
+    ranges: list[list[date]] = []
+    for day in map(date.fromisoformat, days):
+        if ranges and day - ranges[-1][-1] == timedelta(days=1):
+            ranges[-1].append(day)
+        else:
+            ranges.append([day])
+    return [f"{run[0]} to {run[-1]} ({len(run)} days)" if len(run) > 1 else f"{run[0]}" for run in ranges]
+
+
+def saving(document: Mapping[str, Any]) -> str:
+    """The saving against one pool for all requests; or why none is claimed."""
+    saved, plan = document["saving"], document["plan"]
+    if saved and plan["boundary_tokens"] is None:
+        return "None: one pool for all requests is itself the cheapest fleet found."
+    if saved:
+        return (
+            f"{percent(saved['fraction'])} against one pool for all requests: {usd(saved['usd_per_hour'])} per hour, "
+            f"{usd(saved['usd_per_year'])} per year."
+        )
+    return f"None to claim: {_why_no_saving(document)}."
+
+
+def _why_no_saving(document: Mapping[str, Any]) -> str:
+    homogeneous = document["baselines"]["homogeneous"]
+    if document["plan"] is None:
+        return "there is no plan"
+    if document["verdict"] != "confirmed":
+        return f"the plan is {document['verdict']}"
+    if homogeneous is None:
+        return "no fleet of one pool meets the target, so there is nothing to compare with"
+    if homogeneous["verdict"] != "confirmed":
+        return f"the fleet of one pool to compare with is itself {homogeneous['verdict']}"
+    return "the GPU profiles carry no price"
+
+
+def evidence_of(document: Mapping[str, Any], pool: str, scenario: str) -> Mapping[str, Any] | None:
+    """What a scenario says of a pool; None if it was not simulated."""
+    return next((e for e in document["evidence"] if (e["pool"], e["scenario"]) == (pool, scenario)), None)

@@ -1,0 +1,135 @@
+"""What a simulation leaves: one record per request, and how much of each pool was used."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolUtilization:
+    """How much of a pool was used, means over its replicas and over all observed time, idle included.
+
+    Observed time runs from the first arrival at the fleet to the last finish. Every figure is nan where it is not
+    defined: over no time, or over no iteration.
+
+    Attributes
+    ----------
+    slot : float
+        Mean running sequences / ``max_sequences``.
+    kv : float
+        Mean KV blocks held / ``kv_blocks``.
+    busy : float
+        Share of time in an iteration.
+    compute : float
+        ``1 - base_s / mean_iteration_s``, while busy.
+    mean_running : float
+        Mean running sequences per replica.
+    mean_iteration_s : float
+        Mean length of an iteration, seconds.
+    iterations : int
+        Iterations of all replicas together.
+    """
+
+    slot: float
+    kv: float
+    busy: float
+    compute: float
+    mean_running: float
+    mean_iteration_s: float
+    iterations: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class SimulationResult:
+    """What became of each request, arrays of n in trace order; times absolute, on the clock of ``arrival_s``.
+
+    Attributes
+    ----------
+    pool_names : tuple of str
+        Names of the pools, short to long.
+    arrival_s : np.ndarray
+        float64[n], seconds.
+    pool : np.ndarray
+        int64[n], index into ``pool_names``; the pool that a rejected request was sent to.
+    replica : np.ndarray
+        int64[n], index within the pool; -1 if rejected.
+    first_token_s, finish_s : np.ndarray
+        float64[n], seconds, when the first and the last output token came out; nan if rejected.
+    preemptions : np.ndarray
+        int64[n], how often the request lost its KV cache.
+    prompt_tokens, original_prompt_tokens : np.ndarray
+        int64[n], the prompt as served, and before compression.
+    output_tokens : np.ndarray
+        int64[n].
+    is_rejected : np.ndarray
+        bool[n], longer than the context limit of its pool.
+    observed_s : float
+        First arrival to last finish, seconds; 0 if nothing was served.
+    utilization : tuple of PoolUtilization
+        One per pool.
+    """
+
+    pool_names: tuple[str, ...]
+    arrival_s: np.ndarray
+    pool: np.ndarray
+    replica: np.ndarray
+    first_token_s: np.ndarray
+    finish_s: np.ndarray
+    preemptions: np.ndarray
+    prompt_tokens: np.ndarray
+    original_prompt_tokens: np.ndarray
+    output_tokens: np.ndarray
+    is_rejected: np.ndarray
+    observed_s: float
+    utilization: tuple[PoolUtilization, ...]
+
+    def __len__(self) -> int:
+        return len(self.arrival_s)
+
+    @property
+    def n_rejected(self) -> int:
+        """Requests that were rejected."""
+        return int(self.is_rejected.sum())
+
+    @property
+    def ttft_s(self) -> np.ndarray:
+        """float64[n], time to first token, seconds; nan if rejected."""
+        return self.first_token_s - self.arrival_s
+
+    @property
+    def tpot_s(self) -> np.ndarray:
+        """float64[n], mean time per output token after the first, seconds; nan if rejected or of one token."""
+        steps = np.where(self.output_tokens > 1, self.output_tokens - 1, np.nan)
+        return (self.finish_s - self.first_token_s) / steps
+
+    @property
+    def e2e_s(self) -> np.ndarray:
+        """float64[n], arrival to last token, seconds; nan if rejected."""
+        return self.finish_s - self.arrival_s
+
+    def pool_mask(self, pool: int) -> np.ndarray:
+        """bool[n], the requests that the pool of this index served: sent to it and not rejected."""
+        return (self.pool == pool) & ~self.is_rejected
+
+    def ttft_quantile_s(self, probability: float, pool: int | None = None) -> float:
+        """Quantile of the time to first token over the served requests of one pool or of all, seconds.
+
+        It is nan if there are none. Rejected requests have no first token: ``n_rejected`` counts them.
+        """
+        return _quantile(self.ttft_s[self._served(pool)], probability)
+
+    def tpot_quantile_s(self, probability: float, pool: int | None = None) -> float:
+        """Quantile of the time per output token over the served requests of two tokens or more, seconds.
+
+        It is nan if there are none.
+        """
+        values = self.tpot_s[self._served(pool)]
+        return _quantile(values[~np.isnan(values)], probability)
+
+    def _served(self, pool: int | None) -> np.ndarray:
+        return ~self.is_rejected if pool is None else self.pool_mask(pool)
+
+
+def _quantile(values: np.ndarray, probability: float) -> float:
+    """The order statistic that is the inverse of the empirical CDF; nan for no values."""
+    return float(np.quantile(values, probability, method="inverted_cdf")) if values.size else float("nan")

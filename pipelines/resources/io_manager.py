@@ -1,0 +1,53 @@
+"""The IO manager between assets and their Delta tables: a day out, a day or a window of days in."""
+
+from datetime import date
+
+import dagster as dg
+import polars as pl
+
+from assets.metadata import column_schema
+from fleetopt.schemas import TABLES
+from pipelines.resources.provenance import git_commit
+from pipelines.resources.tables import TableStore
+
+
+class DeltaIOManager(dg.IOManager):
+    """Stores an asset's frame as its day of the table that is named as the asset.
+
+    A partitioned input is the days that its partition mapping asks for, as one filtered lazy frame: the window of a
+    rolling mapping needs no loop over partitions, and days that were never written are simply not in it. A run over
+    a range of partitions replaces the range in one commit.
+    """
+
+    def __init__(self, tables: TableStore) -> None:
+        self.tables = tables
+
+    def handle_output(self, context: dg.OutputContext, obj: pl.DataFrame | pl.LazyFrame) -> None:
+        """Write the day (or range of days) of the run and describe what was written."""
+        table = context.asset_key.path[-1]
+        frame = obj.collect() if isinstance(obj, pl.LazyFrame) else obj
+        first_day, last_day = _key_days(context.asset_partition_key_range)
+        commit = {"dagster_run_id": context.run_id, "git_commit": git_commit()}
+        version = self.tables.write_days(table, first_day, last_day, frame, commit)
+        lineage = (context.definition_metadata or {}).get("dagster/column_lineage")
+        context.add_output_metadata(
+            {
+                "rows": frame.height,
+                "delta_version": version,
+                "dagster/partition_row_count": frame.height,
+                "dagster/uri": self.tables.path(table).as_uri(),
+                "dagster/column_schema": column_schema(TABLES[table]),
+                **({"dagster/column_lineage": lineage} if lineage else {}),
+            }
+        )
+
+    def load_input(self, context: dg.InputContext) -> pl.LazyFrame:
+        """Scan the days that the input's partitions name; all days where it has none."""
+        table = context.asset_key.path[-1]
+        if not context.has_asset_partitions:
+            return self.tables.read(table)
+        return self.tables.read(table, *_key_days(context.asset_partition_key_range))
+
+
+def _key_days(keys: dg.PartitionKeyRange) -> tuple[date, date]:
+    return date.fromisoformat(keys.start), date.fromisoformat(keys.end)

@@ -1,0 +1,62 @@
+"""What a result was made from: code, packages, versions of the input tables."""
+
+import subprocess
+from collections.abc import Iterable
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from pipelines.resources.paths import PROJECT_ROOT
+from pipelines.resources.tables import TableStore
+
+UNKNOWN = "unknown"
+PACKAGES = (
+    "fleetopt",
+    "dagster",
+    "deltalake",
+    "great-expectations",
+    "numba",
+    "numpy",
+    "pandas",
+    "polars",
+    "pyarrow",
+    "scipy",
+)
+
+
+@cache
+def git_commit(root: Path = PROJECT_ROOT) -> str:
+    """Hash of the checkout's commit, with ``+changes`` if tracked files differ; 'unknown' outside a checkout."""
+    top = _git(root, "rev-parse", "--show-toplevel")
+    commit = _git(root, "rev-parse", "--verify", "HEAD")
+    if top is None or commit is None or Path(top).resolve() != root.resolve():
+        return UNKNOWN
+    changes = _git(root, "status", "--porcelain", "--untracked-files=no")
+    return f"{commit}+changes" if changes else commit
+
+
+def package_versions() -> dict[str, str]:
+    """Versions of the packages that results depend on."""
+    return {name: _version(name) for name in PACKAGES}
+
+
+def input_versions(tables: TableStore, names: Iterable[str]) -> dict[str, int | None]:
+    """Delta versions of tables as they stand; None for one that was never written."""
+    return {name: tables.version(name) for name in names}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return UNKNOWN
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, check=True, timeout=30
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()

@@ -1,0 +1,182 @@
+"""Great Expectations on Polars frames: all rows, bounded memory, and errors of ours never taken for bad data."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import great_expectations as gx
+import polars as pl
+from great_expectations.core.batch_definition import BatchDefinition
+from great_expectations.core.expectation_validation_result import ExpectationValidationResult
+
+CHUNK_ROWS = 1_000_000
+_RESULT_FORMAT = {"result_format": "BASIC", "partial_unexpected_count": 3}
+
+
+class ValidationMachineryError(Exception):
+    """An expectation could not be evaluated. That says nothing about the data."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectationOutcome:
+    """One expectation over all rows.
+
+    Attributes
+    ----------
+    expectation : str
+        Kind and arguments, for people.
+    passed : bool
+    rows : int
+        Rows looked at.
+    unexpected : int
+        Rows that break it; for an expectation on the table as a whole 1 or 0.
+    examples : tuple
+        A few unexpected values.
+    """
+
+    expectation: str
+    passed: bool
+    rows: int
+    unexpected: int
+    examples: tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SuiteOutcome:
+    """A suite over all rows of a frame."""
+
+    suite: str
+    rows: int
+    expectations: tuple[ExpectationOutcome, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every expectation holds."""
+        return all(outcome.passed for outcome in self.expectations)
+
+    @property
+    def failures(self) -> tuple[ExpectationOutcome, ...]:
+        """The expectations that do not hold."""
+        return tuple(outcome for outcome in self.expectations if not outcome.passed)
+
+
+class Validator:
+    """Runs suites. Rows go through pandas in chunks, so memory does not grow with the day.
+
+    Suites therefore hold expectations on single rows (their counts add up), and on the table only a lower bound of
+    the row count, which holds for the whole if it holds for a part. Uniqueness over all rows is checked in Polars.
+    """
+
+    def __init__(self, chunk_rows: int = CHUNK_ROWS) -> None:
+        self.chunk_rows = chunk_rows
+
+    def validate(self, frame: pl.LazyFrame, build_suite: Callable[[], gx.ExpectationSuite]) -> SuiteOutcome:
+        """Run a suite on every row of a frame.
+
+        Parameters
+        ----------
+        frame : polars.LazyFrame
+        build_suite : callable
+            Returns a fresh suite: an expectation can belong to one suite only, so suites are not shared.
+
+        Raises
+        ------
+        ValidationMachineryError
+            An expectation raised instead of answering.
+        """
+        suite = build_suite()
+        batches = _batches()
+        totals: list[ExpectationOutcome] = []
+        rows = 0
+        for chunk in self._chunks(frame.select(suite_columns(suite, frame))):
+            rows += chunk.height
+            outcomes = [_outcome(result) for result in _run(batches, chunk, suite)]
+            totals = [_add(a, b) for a, b in zip(totals, outcomes, strict=True)] if totals else outcomes
+        return SuiteOutcome(suite=suite.name, rows=rows, expectations=tuple(totals))
+
+    def _chunks(self, frame: pl.LazyFrame) -> Iterator[pl.DataFrame]:
+        empty = True
+        for chunk in frame.collect_batches(chunk_size=self.chunk_rows, maintain_order=True):
+            if chunk.height:
+                empty = False
+                yield chunk
+        if empty:
+            yield frame.collect_schema().to_frame()
+
+
+def suite_columns(suite: gx.ExpectationSuite, frame: pl.LazyFrame) -> list[str]:
+    """Columns of a frame that a suite looks at; one column at least, so that rows can be counted."""
+    named: set[str] = set()
+    for expectation in suite.expectations:
+        for attribute in ("column", "column_A", "column_B"):
+            named.add(getattr(expectation, attribute, None) or "")
+        named.update(getattr(expectation, "column_list", None) or ())
+    names = frame.collect_schema().names()
+    return [name for name in names if name in named] or names[:1]
+
+
+def quiet(context: Any) -> Any:
+    """Turn off the progress bars and the usage statistics of a Great Expectations context."""
+    context.config.analytics_enabled = False
+    context.config.progress_bars = {"globally": False, "metric_calculations": False}
+    return context
+
+
+def _batches() -> BatchDefinition:
+    context = quiet(gx.get_context(mode="ephemeral"))
+    asset = context.data_sources.add_pandas("frames").add_dataframe_asset("chunk")
+    return asset.add_batch_definition_whole_dataframe("rows")
+
+
+def _run(
+    batches: BatchDefinition, chunk: pl.DataFrame, suite: gx.ExpectationSuite
+) -> Iterable[ExpectationValidationResult]:
+    try:
+        batch = batches.get_batch({"dataframe": chunk.to_pandas()})
+        results = batch.validate(suite, result_format=_RESULT_FORMAT).results
+    except Exception as error:
+        raise ValidationMachineryError(f"suite {suite.name} could not be run: {error}") from error
+    for result in results:
+        messages = raised_exceptions(result)
+        if messages:
+            raise ValidationMachineryError(
+                f"suite {suite.name}: {_describe(result)} raised instead of answering: {messages[0]}"
+            )
+    return results
+
+
+def raised_exceptions(result: ExpectationValidationResult) -> list[str]:
+    """Messages of the exceptions inside one result; it holds one record, or one per metric that failed."""
+    info = result.exception_info or {}
+    records = [info] if "raised_exception" in info else [r for r in info.values() if isinstance(r, dict)]
+    return [str(record.get("exception_message")) for record in records if record.get("raised_exception")]
+
+
+def _describe(result: ExpectationValidationResult) -> str:
+    config = result.expectation_config
+    assert config is not None  # noqa: S101  # results of a validation always carry it
+    arguments = {k: v for k, v in config.kwargs.items() if k != "batch_id" and v is not None}
+    inner = ", ".join(f"{key}={value}" for key, value in arguments.items())
+    return f"{config.type.removeprefix('expect_')}({inner})"
+
+
+def _outcome(result: ExpectationValidationResult) -> ExpectationOutcome:
+    passed = bool(result.success)
+    counts = result.result
+    return ExpectationOutcome(
+        expectation=_describe(result),
+        passed=passed,
+        rows=int(counts.get("element_count", 0)),
+        unexpected=int(counts.get("unexpected_count", 0 if passed else 1)),
+        examples=tuple(counts.get("partial_unexpected_list", ())),
+    )
+
+
+def _add(total: ExpectationOutcome, part: ExpectationOutcome) -> ExpectationOutcome:
+    return ExpectationOutcome(
+        expectation=total.expectation,
+        passed=total.passed and part.passed,
+        rows=total.rows + part.rows,
+        unexpected=total.unexpected + part.unexpected,
+        examples=(*total.examples, *part.examples)[: _RESULT_FORMAT["partial_unexpected_count"]],  # type: ignore[misc]
+    )

@@ -1,0 +1,25 @@
+"""Small problems for the planner's tests."""
+
+import numpy as np
+
+from fleetopt.planner.plan import Problem
+from fleetopt.profiles import load_profile
+from fleetopt.workload.lengths import make_lengths
+
+PROFILE = load_profile("a100-llama2-7b")
+
+
+def problem(*, rate_rps=10.0, slo_ttft_p99_s=2.0, profiles=(PROFILE,), seed=0, n=400, **changes):
+    """Chat with a tail of long prompts, half of it compressible."""
+    rng = np.random.default_rng(seed)
+    prompt = np.clip(rng.lognormal(6.6, 1.0, n), 2, 12_000).round()
+    output = np.clip(rng.lognormal(4.8, 0.7, n), 1, 800).round()
+    lengths = make_lengths(prompt, output, np.ones(n), 0.5)
+    return Problem(
+        lengths=lengths,
+        arrival_rate_rps=rate_rps,
+        slo_ttft_p99_s=slo_ttft_p99_s,
+        profiles=profiles,
+        max_context_tokens=16_384,
+        **changes,
+    )

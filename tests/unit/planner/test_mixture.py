@@ -1,0 +1,43 @@
+"""What each pool gets: against the simulator's own routing, request by request."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fleetopt.planner.mixture import split
+from fleetopt.profiles import load_profile
+from fleetopt.simulator import Fleet, Pool, route
+from fleetopt.workload.lengths import lengths_from_trace
+from fleetopt.workload.trace import make_trace
+
+PROFILE = load_profile("a100-llama2-7b")
+lengths = st.tuples(st.integers(1, 900), st.integers(1, 300), st.booleans())
+
+
+@given(
+    requests=st.lists(lengths, min_size=1, max_size=60),
+    boundary=st.integers(2, 1000),
+    gamma=st.sampled_from([1.0, 1.3, 2.0]),
+)
+def test_pools_get_what_the_simulator_routes_to_them(requests, boundary, gamma):
+    prompt, output, is_compressible = (np.array(column) for column in zip(*requests, strict=True))
+    trace = make_trace(np.arange(len(requests)), prompt, output, is_compressible)
+    fleet = Fleet(
+        pools=(Pool("short", PROFILE, 1, boundary), Pool("long", PROFILE, 1, 2000)),
+        boundary_tokens=boundary,
+        gamma=gamma,
+    )
+    routing = route(trace, fleet)
+    for pool, mixture in enumerate(split(lengths_from_trace(trace), boundary, gamma)):
+        is_here = routing.pool == pool
+        assert mixture.requests == pytest.approx(is_here.sum(), abs=1e-9)
+        assert mixture.weight @ mixture.prompt_tokens == pytest.approx(routing.prompt_tokens[is_here].sum(), abs=1e-6)
+        assert mixture.weight @ mixture.output_tokens == pytest.approx(output[is_here].sum(), abs=1e-6)
+
+
+def test_without_a_boundary_one_pool_gets_all():
+    trace = make_trace(np.arange(3), np.array([5, 50, 500]), np.array([1, 2, 3]))
+    (mixture,) = split(lengths_from_trace(trace), None, 1.0)
+    assert mixture.requests == 3
+    assert mixture.weight @ mixture.prompt_tokens == 555

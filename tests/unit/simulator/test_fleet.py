@@ -1,0 +1,160 @@
+"""Fleets that make no sense, routing at its edges, and the records of a simulation."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fleetopt.errors import InputError
+from fleetopt.profiles import load_profile
+from fleetopt.simulator import Fleet, Pool, _kernels, route, simulate
+from fleetopt.workload.trace import Trace, make_trace
+
+PROFILE = load_profile("a100-llama2-7b")
+SHORT, LONG = Pool("short", PROFILE, 2, 2048), Pool("long", PROFILE, 1, 16384)
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Pool("", PROFILE, 1, 10), "a pool needs a name"),
+        (lambda: Pool("x", PROFILE, 0, 10), "pool 'x': replicas is 0"),
+        (lambda: Pool("x", PROFILE, 1, 0), "pool 'x': max_context_tokens is 0"),
+        (lambda: Fleet(()), "0 pools"),
+        (lambda: Fleet((SHORT, LONG, LONG)), "3 pools"),
+        (lambda: Fleet((SHORT, SHORT), 100), "two pools are named 'short'"),
+        (lambda: Fleet((SHORT, LONG)), "two pools need boundary_tokens"),
+        (lambda: Fleet((SHORT, LONG), 0), "boundary_tokens is 0; it has to be between 1 and 2048"),
+        (lambda: Fleet((SHORT, LONG), 2049), "boundary_tokens is 2049"),
+        (lambda: Fleet((SHORT, LONG), 2048, 0.9), "gamma is 0.9"),
+        (lambda: Fleet((SHORT, LONG), 2048, float("nan")), "gamma is nan"),
+        (lambda: Fleet((LONG,), 2048), "need two pools"),
+        (lambda: Fleet((LONG,), None, 1.5), "need two pools"),
+        (lambda: simulate(empty(), Fleet((LONG,)), scheduler="wait"), "unknown scheduler 'wait'; known: fcfs"),
+        (lambda: simulate(empty(), Fleet((LONG,)), router="dice"), "unknown router 'dice'; known: least-loaded"),
+    ],
+)
+def test_nonsense_is_one_clear_error(build, message):
+    with pytest.raises(InputError, match=message):
+        build()
+
+
+def empty() -> Trace:
+    return make_trace([], [], [])
+
+
+def test_routing_at_the_edges_of_the_band():
+    #        at B  B+1   gamma B  above  no room   not compressible
+    prompt = [1948, 1949, 2972, 2973, 500, 1949]
+    output = [100, 100, 100, 100, 2048, 100]
+    trace = make_trace(np.zeros(6), prompt, output, [True] * 5 + [False])
+    routing = route(trace, Fleet((SHORT, LONG), 2048, 1.5))
+    assert routing.pool.tolist() == [0, 0, 0, 1, 1, 1]
+    assert routing.prompt_tokens.tolist() == [1948, 1948, 1948, 2973, 500, 1949]
+
+
+def test_gamma_one_compresses_nothing():
+    trace = make_trace([0.0, 0.0], [2047, 2048], [1, 1], [True, True])
+    routing = route(trace, Fleet((SHORT, LONG), 2048, 1.0))
+    assert routing.pool.tolist() == [0, 1]
+    assert routing.prompt_tokens.tolist() == [2047, 2048]
+
+
+def test_the_band_does_not_lose_a_token_to_floating_point():
+    assert 1.15 * 100 < 115
+    assert Fleet((SHORT, LONG), 100, 1.15).compression_limit_tokens == 115
+
+
+def test_records_of_a_mixed_run():
+    trace = make_trace([5.0, 5.0, 5.0, 6.0], [2000, 20_000, 1000, 100], [100, 10, 2000, 1], [True] * 4)
+    result = simulate(trace, Fleet((SHORT, LONG), 2048, 1.5))
+    assert len(result) == 4
+    assert result.pool_names == ("short", "long")
+    assert result.pool.tolist() == [0, 1, 0, 0]
+    assert result.replica.tolist() == [0, -1, 1, 0]
+    assert result.prompt_tokens.tolist() == [1948, 20_000, 48, 100]
+    assert result.original_prompt_tokens.tolist() == [2000, 20_000, 1000, 100]
+    assert result.is_rejected.tolist() == [False, True, False, False]
+    assert result.n_rejected == 1
+    assert result.pool_mask(0).tolist() == [True, False, True, True]
+    assert not result.pool_mask(1).any()
+    np.testing.assert_array_equal(np.isnan(result.ttft_s), [False, True, False, False])
+    np.testing.assert_array_equal(np.isnan(result.tpot_s), [False, True, False, True])
+    np.testing.assert_allclose(result.tpot_s[0] * 99, result.finish_s[0] - result.first_token_s[0], rtol=1e-12)
+    np.testing.assert_array_equal(result.e2e_s, result.finish_s - trace.arrival_s)
+    assert result.observed_s == np.nanmax(result.finish_s) - 5.0
+    assert result.ttft_quantile_s(1.0) == np.nanmax(result.ttft_s)
+    assert np.isnan(result.ttft_quantile_s(0.99, pool=1))
+    assert result.tpot_quantile_s(0.0) == np.nanmin(result.tpot_s)
+    short, long = result.utilization
+    assert 0.0 < short.busy <= 1.0
+    assert (long.slot, long.kv, long.busy, long.iterations) == (0.0, 0.0, 0.0, 0)
+    assert np.isnan(long.compute)
+
+
+@pytest.mark.parametrize("trace", [empty(), make_trace([0.0, 1.0], [10**6, 10**9], [1, 1])])
+def test_nothing_served_is_nan_not_an_error(trace):
+    result = simulate(trace, Fleet((LONG,)))
+    assert result.n_rejected == len(trace)
+    assert result.observed_s == 0.0
+    assert np.isnan(result.ttft_quantile_s(0.99))
+    assert np.isnan([result.utilization[0].slot, result.utilization[0].kv, result.utilization[0].busy]).all()
+
+
+def test_the_inputs_stay_as_they_were_and_a_second_run_is_the_same():
+    rng = np.random.default_rng(3)
+    trace = make_trace(np.sort(rng.random(500) * 50), rng.integers(1, 3000, 500), rng.integers(1, 300, 500))
+    before = [array.copy() for array in (trace.arrival_s, trace.prompt_tokens, trace.output_tokens)]
+    first, second = (simulate(trace, Fleet((SHORT, LONG), 2048)) for _ in range(2))
+    np.testing.assert_array_equal(first.finish_s, second.finish_s)
+    for array, copy in zip((trace.arrival_s, trace.prompt_tokens, trace.output_tokens), before, strict=True):
+        np.testing.assert_array_equal(array, copy)
+
+
+def test_a_sum_of_parts_is_the_same_as_each_alone():
+    """Pools do not touch each other: each serves its requests as it would alone."""
+    rng = np.random.default_rng(4)
+    trace = make_trace(np.sort(rng.random(400) * 40), rng.integers(1, 6000, 400), rng.integers(1, 300, 400))
+    both = simulate(trace, Fleet((SHORT, LONG), 2048))
+    for index, pool in enumerate((SHORT, LONG)):
+        mine = both.pool == index
+        part = make_trace(trace.arrival_s[mine], trace.prompt_tokens[mine], trace.output_tokens[mine])
+        alone = simulate(part, Fleet((pool,)))
+        np.testing.assert_array_equal(alone.finish_s, both.finish_s[mine])
+        np.testing.assert_array_equal(alone.replica, both.replica[mine])
+
+
+def test_one_compilation_serves_every_fleet_and_trace():
+    if not hasattr(_kernels.run_fleet, "signatures"):
+        pytest.skip("Numba is switched off")
+    simulate(make_trace([0.0], [5], [5]), Fleet((LONG,)))
+    writable = Trace(
+        arrival_s=np.zeros(2),
+        prompt_tokens=np.array([5, 3000]),
+        output_tokens=np.array([5, 5]),
+        is_compressible=np.ones(2, dtype=bool),
+    )
+    simulate(writable, Fleet((SHORT, LONG), 2048, 2.0))
+    assert len(_kernels.run_fleet.signatures) == 1
+
+
+def test_importing_compiles_nothing_and_a_first_run_leaves_a_cache(tmp_path: Path):
+    code = """
+import fleetopt.simulator as s, fleetopt.simulator._kernels as k
+from fleetopt.profiles import load_profile
+from fleetopt.workload.trace import make_trace
+import numpy as np
+assert not k.run_fleet.signatures
+s.simulate(make_trace(np.zeros(1), [5], [5]), s.Fleet((s.Pool("p", load_profile("a100-llama2-7b"), 1, 100),)))
+print(sum(k.run_fleet.stats.cache_hits.values()))
+"""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    environment.pop("NUMBA_DISABLE_JIT", None)
+    hits = [
+        subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True).stdout
+        for _ in range(2)
+    ]
+    assert hits == ["0\n", "1\n"]

@@ -1,0 +1,189 @@
+"""Warm-up, intervals and verdicts on series whose answer is known."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from fleetopt.profiles import load_profile
+from fleetopt.simulator import Fleet, Pool, simulate
+from fleetopt.simulator.statistics import (
+    block_bootstrap_quantile,
+    mser5_cutoff,
+    replication_interval,
+    slo_verdict,
+    stability_verdict,
+)
+from fleetopt.workload.trace import make_trace
+
+
+def mser5_by_definition(values: np.ndarray) -> int:
+    means = [values[5 * i : 5 * i + 5].mean() for i in range(len(values) // 5)]
+    scores = []
+    for d in range(len(means) // 2 + 1):
+        kept = np.array(means[d:])
+        scores.append(((kept - kept.mean()) ** 2).sum() / len(kept) ** 2)
+    return 5 * int(np.argmin(scores)) if len(means) >= 2 else 0
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_mser5_is_the_definition(seed):
+    rng = np.random.default_rng(seed)
+    values = rng.normal(size=203) + 10 * np.exp(-np.arange(203) / 20) + 1000.0
+    assert mser5_cutoff(values) == mser5_by_definition(values)
+
+
+def test_mser5_finds_the_end_of_a_transient():
+    rng = np.random.default_rng(1)
+    values = np.r_[np.linspace(20.0, 0.0, 300), np.zeros(2000)] + rng.normal(size=2300)
+    assert 200 <= mser5_cutoff(values) <= 320
+    assert mser5_cutoff(rng.normal(size=2000)) <= 100
+
+
+@pytest.mark.parametrize("n", [0, 1, 4, 9])
+def test_mser5_cuts_nothing_from_next_to_nothing(n):
+    assert mser5_cutoff(np.arange(n, dtype=float)) == 0
+
+
+def test_replication_interval_of_a_textbook_sample():
+    # t(0.975, 4) = 2.776, the tables' value; mean 3, standard deviation sqrt(2.5), n = 5
+    interval = replication_interval(np.array([1.0, 2.0, 3.0, 4.0, 5.0]))
+    assert interval.estimate == 3.0
+    assert interval.upper - 3.0 == pytest.approx(2.776 * math.sqrt(2.5 / 5), rel=2e-4)
+    assert 3.0 - interval.lower == pytest.approx(interval.upper - 3.0)
+    assert replication_interval(np.array([4.0])) == (4.0, -math.inf, math.inf)
+    assert math.isnan(replication_interval(np.array([])).estimate)
+    with pytest.raises(ValueError, match="confidence is 95"):
+        replication_interval(np.array([1.0, 2.0]), 95)
+
+
+def autoregressive(rng: np.random.Generator, n: int, coefficient: float) -> np.ndarray:
+    """Stationary, standard normal at each time."""
+    noise = rng.normal(size=n) * math.sqrt(1 - coefficient**2)
+    values = np.empty(n)
+    values[0] = rng.normal()
+    for i in range(1, n):
+        values[i] = coefficient * values[i - 1] + noise[i]
+    return values
+
+
+def test_block_bootstrap_covers_the_quantile_of_an_autocorrelated_series():
+    """80 series with correlation over some 40 places: 95 % intervals by blocks of 200 hold the P90, by single values not.
+
+    Of 80 intervals that hold with probability 0.9 (a bootstrap's coverage is a little below nominal) fewer than 64 do
+    with probability 0.002.
+    """
+    target = stats.norm.ppf(0.9)
+    covered = {20: 0, 4000: 0}
+    for stream in np.random.SeedSequence(11).spawn(80):
+        values = autoregressive(np.random.default_rng(stream), 4000, 0.95)
+        for n_blocks in covered:
+            interval = block_bootstrap_quantile(values, 0.9, n_blocks, 200, np.random.default_rng(stream))
+            covered[n_blocks] += interval.lower <= target <= interval.upper
+    assert covered[20] >= 64
+    assert covered[4000] < 48
+
+
+def test_block_bootstrap_of_independent_values_is_the_binomial_interval():
+    # order statistics of ranks n p -+ 1.96 sqrt(n p (1-p)) of 1..n: 900 -+ 18.6
+    rng = np.random.default_rng(2)
+    interval = block_bootstrap_quantile(rng.permutation(np.arange(1.0, 1001.0)), 0.9, 1000, 4000, rng)
+    assert interval.estimate == 900.0
+    assert interval.lower == pytest.approx(900 - 18.6, abs=2.5)
+    assert interval.upper == pytest.approx(900 + 18.6, abs=2.5)
+
+
+def test_block_bootstrap_says_when_there_are_too_few_for_a_bound():
+    rng = np.random.default_rng(3)
+    assert block_bootstrap_quantile(rng.normal(size=367), 0.99, 10, 50, rng).upper == math.inf
+    assert block_bootstrap_quantile(rng.normal(size=368), 0.99, 10, 50, rng).upper < math.inf
+    assert block_bootstrap_quantile(np.array([7.0]), 0.5, 10, 50, rng) == (7.0, -math.inf, math.inf)
+    nothing = block_bootstrap_quantile(np.array([]), 0.99, 10, 50, rng)
+    assert (nothing.lower, nothing.upper) == (-math.inf, math.inf)
+    with pytest.raises(ValueError, match="probability is 99"):
+        block_bootstrap_quantile(np.array([7.0]), 99, 10, 50, rng)
+    with pytest.raises(ValueError, match="n_blocks"):
+        block_bootstrap_quantile(np.array([7.0]), 0.99, 0, 50, rng)
+
+
+def test_block_bootstrap_of_a_constant_has_no_width():
+    rng = np.random.default_rng(4)
+    assert block_bootstrap_quantile(np.full(500, 2.5), 0.99, 20, 50, rng) == (2.5, 2.5, 2.5)
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "verdict"),
+    [
+        (0.1, 0.5, "confirmed"),
+        (0.1, 0.51, "undecided"),
+        (0.5, 0.6, "undecided"),
+        (0.51, 0.6, "refuted"),
+        (-math.inf, math.inf, "undecided"),
+        (math.nan, math.nan, "undecided"),
+    ],
+)
+def test_slo_verdict(lower, upper, verdict):
+    assert slo_verdict(lower, upper, 0.5) == verdict
+
+
+PROFILE = load_profile("a100-llama2-7b")
+ONE = Fleet((Pool("all", PROFILE, 1, 8192),))
+
+
+def chat(n: int, rate_rps: float, seed: int, compress_time_after: float = math.inf):
+    rng = np.random.default_rng(seed)
+    gaps = rng.exponential(1.0 / rate_rps, n)
+    arrival_s = np.cumsum(np.where(np.arange(n) < compress_time_after * n, gaps, gaps / 4))
+    return make_trace(arrival_s, rng.geometric(1 / 1000, n).clip(max=4000), rng.geometric(1 / 200, n).clip(max=2000))
+
+
+# One replica takes some 6.4 of these requests per second: see test_the_capacity_is_where_these_tests_say.
+@pytest.mark.parametrize(
+    ("rate_rps", "verdict"), [(1.0, "stable"), (4.0, "stable"), (8.0, "unstable"), (30.0, "unstable")]
+)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_stability_of_poisson_arrivals(rate_rps, verdict, seed):
+    assert stability_verdict(simulate(chat(4000, rate_rps, seed), ONE)).verdict == verdict
+
+
+def test_the_capacity_is_where_these_tests_say():
+    """All at once: the rate of completions with the queue never empty."""
+    trace = chat(4000, 1e6, 1)
+    result = simulate(trace, ONE)
+    assert 6.0 < len(trace) / result.observed_s < 6.8
+
+
+def test_a_rising_load_that_is_served_is_not_instability():
+    """Four times the arrivals in the last quarter: more run at once, nobody waits for long."""
+    assert stability_verdict(simulate(chat(4000, 1.0, 5, compress_time_after=0.75), ONE)).verdict == "stable"
+
+
+def test_a_burst_at_the_end_is_undecided():
+    verdict = stability_verdict(simulate(chat(4000, 3.0, 5, compress_time_after=0.8), ONE))
+    assert verdict.verdict == "undecided"
+
+
+def test_too_short_to_judge():
+    assert "too few" in stability_verdict(simulate(chat(99, 1.0, 1), ONE)).reason
+    assert "one request in service" in stability_verdict(simulate(chat(2000, 1e6, 1), ONE)).reason
+    short = stability_verdict(simulate(chat(100, 4.0, 1), ONE))
+    assert short.verdict == "undecided"
+    assert "less than 10 times" in short.reason
+
+
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_next_to_no_requests_are_undecided(n):
+    assert stability_verdict(simulate(chat(n, 1.0, 1), ONE)).verdict == "undecided"
+
+
+def test_all_rejected_is_undecided():
+    verdict = stability_verdict(simulate(make_trace([0.0, 1.0], [9000, 9000], [1, 1]), ONE))
+    assert verdict == ("undecided", "no request was served")
+
+
+def test_one_unstable_pool_makes_the_fleet_unstable():
+    fleet = Fleet((Pool("short", PROFILE, 6, 1500), Pool("long", PROFILE, 1, 8192)), boundary_tokens=1500)
+    verdict = stability_verdict(simulate(chat(12_000, 20.0, 1), fleet))
+    assert verdict.verdict == "unstable"
+    assert verdict.reason.startswith("pool 'long': ")

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.layers import CORE, ONE_DAY_PER_RUN, WRITE_RETRY
+from assets.layers import CORE, WRITE_RETRY
 from assets.metadata import OWNERS, column_lineage, copied_from, table_metadata
 from assets.partitions import Calendar
 from fleetopt.schemas import CORE_ARRIVALS, CORE_LENGTH_HISTOGRAM, CORE_REQUESTS
@@ -36,7 +36,6 @@ def build_core_assets(calendar: Calendar) -> list[dg.AssetsDefinition]:
     """Define the core layer."""
     common: dict[str, Any] = {
         "partitions_def": calendar.daily,
-        "backfill_policy": ONE_DAY_PER_RUN,
         "group_name": CORE,
         "owners": OWNERS,
         "kinds": {"polars", "deltalake"},

@@ -16,6 +16,3 @@ READ_RETRY = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONENT
 
 WRITE_RETRY = dg.RetryPolicy(max_retries=2, delay=1)
 """For steps that write tables: a commit that lost against another writer is made again."""
-
-ONE_DAY_PER_RUN = dg.BackfillPolicy.multi_run(max_partitions_per_run=1)
-"""A backfill audits every day on its own: in a run over many, one bad day would keep all of them out of core."""

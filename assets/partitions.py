@@ -46,8 +46,8 @@ class Calendar:
 
     def yesterday(self, now: datetime) -> date | None:
         """Return the last day that is over at a moment; None before the first day is."""
-        key = self.daily.get_last_partition_key(current_time=now)
-        return date.fromisoformat(key) if key else None
+        day = now.astimezone(UTC).date() - timedelta(days=1)
+        return day if day >= self.first_day else None
 
 
 def partition_day(context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext) -> date:

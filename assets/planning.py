@@ -302,7 +302,9 @@ def _simulation_rows(day: date, fleet: str, version: str, proof: Proof | None) -
         }
         for item in proof.evidence
     ]
-    return pl.DataFrame(rows, schema=OUT_SIMULATION_SUMMARY.schema).with_columns(pl.selectors.float().fill_nan(None))
+    floats = pl.selectors.float()
+    frame = pl.DataFrame(rows, schema=OUT_SIMULATION_SUMMARY.schema)
+    return frame.with_columns(pl.when(floats.is_finite()).then(floats))
 
 
 def _recommendation_row(day: date, document: Document) -> pl.DataFrame:

@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.layers import ONE_DAY_PER_RUN, RAW, READ_RETRY
+from assets.layers import RAW, READ_RETRY
 from assets.metadata import OWNERS, table_metadata
 from assets.partitions import Calendar, partition_day
 from fleetopt.config import Source
@@ -21,7 +21,6 @@ def build_raw_assets(calendar: Calendar) -> list[dg.AssetsDefinition]:
 
     @dg.asset(
         partitions_def=calendar.daily,
-        backfill_policy=ONE_DAY_PER_RUN,
         group_name=RAW,
         owners=OWNERS,
         kinds={"polars", "parquet"},

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 import polars as pl
 
-from assets.layers import CORE_TABLES, ONE_DAY_PER_RUN, STAGING, WRITE_RETRY
+from assets.layers import CORE_TABLES, STAGING, WRITE_RETRY
 from assets.metadata import OWNERS, column_lineage, copied_from, table_metadata
 from assets.partitions import Calendar, partition_day
 from fleetopt.config import Source
@@ -51,7 +51,6 @@ def build_staging_assets(calendar: Calendar) -> list[dg.AssetsDefinition]:
         outs={name: _out(name) for name in _FROM_RAW},
         deps=["raw_requests"],
         partitions_def=calendar.daily,
-        backfill_policy=ONE_DAY_PER_RUN,
         group_name=STAGING,
         retry_policy=WRITE_RETRY,
         required_resource_keys={"landing", "tables"},
@@ -60,7 +59,7 @@ def build_staging_assets(calendar: Calendar) -> list[dg.AssetsDefinition]:
         """Split the day's lines; before that, withdraw the day from core: it is audited anew."""
         day = partition_day(context)
         landing = context.resources.landing
-        context.resources.tables.withdraw(CORE_TABLES, day, {"dagster_run_id": context.run_id})
+        context.resources.tables.withdraw(CORE_TABLES, day, {"dagster_run_id": context.run.run_id})
         lines = pl.concat([landing.raw.read(name, day) for name in landing.sources]).collect()
         requests, _, quarantined = split_requests(lines)
         pointers = {name: landing.raw.pointer(name, day) for name in landing.sources}

@@ -4,7 +4,9 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
+from math import isnan
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import uuid4
@@ -41,7 +43,7 @@ def run(command: typer.Typer) -> None:
 
 @app.command()
 def formats() -> None:
-    """List the log formats that can be read, with an example line of each."""
+    """List the log formats that can be read."""
     from rich.console import Console
     from rich.table import Table
 
@@ -58,7 +60,9 @@ def formats() -> None:
 def ingest(
     files: Annotated[list[Path], typer.Argument(help="Log files of one format.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Directory for requests.parquet and quarantine.parquet.")],
-    log_format: Annotated[str, typer.Option("--format", help="Format, or 'auto' to tell it from the content.")] = "auto",
+    log_format: Annotated[
+        str, typer.Option("--format", help="Format, or 'auto' to tell it from the content.")
+    ] = "auto",
     start: Annotated[
         str | None, typer.Option(help="ISO time with zone that a relative clock starts at.", show_default=False)
     ] = None,
@@ -69,9 +73,9 @@ def ingest(
     ] = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Read log files into requests.parquet; lines that cannot be used go to quarantine.parquet."""
+    """Read log files into requests.parquet."""
     from fleetopt.ingest.files import ingest_files
-    from fleetopt.ingest.hashing import PUBLIC_HASH_KEY
+    from fleetopt.ingest.lines import PUBLIC_HASH_KEY
 
     with _progress("reading", enabled=not as_json) as on_progress:
         balance = ingest_files(
@@ -84,28 +88,24 @@ def ingest(
             timezone=timezone,
             on_progress=on_progress,
         )
-    figures = {
-        "lines": balance.lines,
-        "requests": balance.requests,
-        "duplicates": balance.duplicates,
-        "quarantined": balance.quarantined,
-    }
     if as_json:
-        print(json.dumps(figures))
+        print(json.dumps(asdict(balance)))
     else:
-        print("{lines:,} lines = {requests:,} requests + {duplicates:,} duplicates + {quarantined:,} quarantined".format(**figures))
+        print(
+            f"{balance.lines:,} lines = {balance.requests:,} requests + {balance.duplicates:,} duplicates"
+            f" + {balance.quarantined:,} quarantined"
+        )
         print(f"written: {out / 'requests.parquet'}, {out / 'quarantine.parquet'}")
 
 
 @app.command()
 def plan(
     cdf: Annotated[
-        str, typer.Option(help="CDF file (JSON), name of a published workload, or requests.parquet.", show_default=False)
+        str,
+        typer.Option(help="CDF file (JSON), name of a published workload, or requests.parquet.", show_default=False),
     ],
     rate: Annotated[float, typer.Option(help="Arrival rate to plan for, requests/s.", show_default=False)],
-    slo_ttft_p99: Annotated[
-        float, typer.Option(help="Target of the P99 time to first token, s.", show_default=False)
-    ],
+    slo_ttft_p99: Annotated[float, typer.Option(help="Target of the P99 time to first token, s.", show_default=False)],
     profile: Annotated[
         list[str], typer.Option(help="GPU profile, name or TOML file; may be given more than once.", show_default=False)
     ],
@@ -118,13 +118,18 @@ def plan(
     max_gamma: Annotated[float, typer.Option(help="Widest compression band; 1 compresses nothing.")] = 1.5,
     max_context: Annotated[
         int | None,
-        typer.Option(help="Longest request served, tokens; longer ones are refused. Default: the longest there is.", show_default=False),
+        typer.Option(
+            help="Longest request served, tokens; longer ones are refused. Default: the longest there is.",
+            show_default=False,
+        ),
     ] = None,
     max_utilization: Annotated[float, typer.Option(help="Cap on the load of any resource.")] = 0.85,
-    spare_replicas: Annotated[int, typer.Option(help="Replicas per pool that may be down; the nightly run plans 1.")] = 0,
+    spare_replicas: Annotated[
+        int, typer.Option(help="Replicas per pool that may be down; the nightly run plans 1.")
+    ] = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Find the cheapest fleet for a length distribution, a rate and a target. Predicted, not simulated."""
+    """Find the cheapest fleet for lengths, a rate and a target."""
     from fleetopt.planner.plan import Problem
     from fleetopt.planner.search import plan_fleet
 
@@ -138,18 +143,17 @@ def plan(
     served, rejected = lengths.within_context(limit)
     if len(served) == 0:
         raise InputError(f"--max-context {limit}: every request is longer")
-    result = plan_fleet(
-        Problem(
-            lengths=served,
-            arrival_rate_rps=rate * (1 - rejected),
-            slo_ttft_p99_s=slo_ttft_p99,
-            profiles=tuple(_load_profile(name) for name in profile),
-            max_context_tokens=limit,
-            max_utilization=max_utilization,
-            spare_replicas=spare_replicas,
-            max_gamma=max_gamma,
-        )
+    problem = Problem(
+        lengths=served,
+        arrival_rate_rps=rate * (1 - rejected),
+        slo_ttft_p99_s=slo_ttft_p99,
+        profiles=tuple(_load_profile(name) for name in profile),
+        max_context_tokens=limit,
+        max_utilization=max_utilization,
+        spare_replicas=spare_replicas,
+        max_gamma=max_gamma,
     )
+    result = plan_fleet(problem)
     if as_json:
         print(json.dumps(_plan_json(result)))
         return
@@ -157,7 +161,7 @@ def plan(
 
     from fleetopt.reporting.terminal import plan_table
 
-    Console().print(plan_table(result, slo_ttft_p99_s=slo_ttft_p99))
+    Console().print(plan_table(result, arrival_rate_rps=problem.arrival_rate_rps, slo_ttft_p99_s=slo_ttft_p99))
     if rejected:
         print(f"{rejected:.3%} of requests are longer than {limit:,} tokens and are refused.")
 
@@ -174,7 +178,7 @@ def simulate(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a trace through a pool of replicas, iteration by iteration."""
+    """Run a trace through a pool of replicas."""
     from fleetopt.simulator import Fleet, Pool
     from fleetopt.simulator import simulate as run_simulation
     from fleetopt.simulator.statistics import stability_verdict
@@ -184,31 +188,33 @@ def simulate(
     requests = trace_from_frame(_read_parquet(trace), str(trace))
     pool = Pool(name="all", profile=gpu, replicas=replicas, max_context_tokens=gpu.context_limit_tokens)
     result = run_simulation(requests, Fleet(pools=(pool,)), scheduler=scheduler, router=router)
-    verdict, reason = stability_verdict(result)
+    stability = stability_verdict(result)
     used = result.utilization[0]
-    figures = {
-        "requests": len(result),
-        "rejected": result.n_rejected,
-        "verdict": verdict,
-        "ttft_p50_s": result.ttft_quantile_s(0.5),
-        "ttft_p99_s": result.ttft_quantile_s(0.99),
-        "tpot_p50_s": result.tpot_quantile_s(0.5),
-        "tpot_p99_s": result.tpot_quantile_s(0.99),
-        "slot_utilization": used.slot,
-        "kv_utilization": used.kv,
-        "busy": used.busy,
-        "preemptions": int(result.preemptions.sum()),
-    }
+    rows: list[tuple[str, str | float, str]] = [
+        ("requests", len(result), "requests"),
+        ("rejected", result.n_rejected, "requests longer than the context limit"),
+        ("verdict", stability.verdict, stability.reason),
+        ("ttft_p50_s", result.ttft_quantile_s(0.5), "s"),
+        ("ttft_p99_s", result.ttft_quantile_s(0.99), "s"),
+        ("tpot_p50_s", result.tpot_quantile_s(0.5), "s"),
+        ("tpot_p99_s", result.tpot_quantile_s(0.99), "s"),
+        ("slot_utilization", used.slot, "mean running / max_sequences, idle time included"),
+        ("kv_utilization", used.kv, "mean KV blocks held / KV blocks, idle time included"),
+        ("busy", used.busy, "share of time in an iteration"),
+        ("preemptions", int(result.preemptions.sum()), "preemptions"),
+    ]
+    # Where nothing was served there is no latency and no time, and JSON has no nan.
+    figures = [(name, None if isinstance(value, float) and isnan(value) else value, unit) for name, value, unit in rows]
     if requests_out is not None:
         _write_parquet(_request_records(result), requests_out)
     if as_json:
-        print(json.dumps({key: None if value != value else value for key, value in figures.items()}))
+        print(json.dumps({name: value for name, value, _ in figures}))
         return
     from rich.console import Console
 
     from fleetopt.reporting.terminal import simulation_table
 
-    Console().print(simulation_table(figures, reason=reason))
+    Console().print(simulation_table(figures, title=f"{trace} on {replicas} x {gpu.name}"))
     if requests_out is not None:
         print(f"written: {requests_out}")
 
@@ -366,4 +372,6 @@ def _parse_start(text: str | None) -> datetime | None:
 def _in_range(option: str, value: float, low: float, high: float, *, open_ends: bool = False) -> None:
     inside = low < value < high if open_ends else low <= value <= high
     if not inside:
-        raise InputError(f"{option} {value:g}: has to be between {low:g} and {high:g}{', both excluded' if open_ends else ''}")
+        raise InputError(
+            f"{option} {value:g}: has to be between {low:g} and {high:g}{', both excluded' if open_ends else ''}"
+        )

@@ -12,7 +12,9 @@ class InputError(Exception):
 
 
 def one_line(error: ValidationError, where: str) -> str:
-    """Describe a pydantic validation as ``where: key 'a.b': message``: an unknown key if there is one, else the first failure.
+    """Describe a failed validation as ``where: key 'a.b': message``.
+
+    An unknown key is named first if there is one: it is often why another is missing.
 
     Parameters
     ----------

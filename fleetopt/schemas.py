@@ -326,12 +326,12 @@ TABLES = {
 }
 
 TRACE_SCHEMA = pl.Schema(
-    {
-        "arrival_time": UTC_MICROSECONDS,
-        "arrival_s": pl.Float64,
-        "prompt_tokens": pl.Int64,
-        "output_tokens": pl.Int64,
-        "archetype": pl.String,
-    }
+    [
+        ("arrival_time", UTC_MICROSECONDS),
+        ("arrival_s", pl.Float64),
+        ("prompt_tokens", pl.Int64),
+        ("output_tokens", pl.Int64),
+        ("archetype", pl.String),
+    ]
 )
 """Columns of ``requests.parquet``: arrival in UTC and in seconds from the first request, lengths, archetype."""

@@ -34,7 +34,7 @@ def nightly(
     steps: Annotated[bool, typer.Option("--steps", help="Also print wall time and peak memory of each step.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Bring the window up to date, plan the day, prove the plan and publish it."""
+    """Plan a day from the logs: ingest, plan, prove, publish."""
     from pipelines.nightly import run_night
 
     settings = _settings(config, data)
@@ -45,7 +45,7 @@ def nightly(
 
 @app.command()
 def demo(data: DataOption = None) -> None:
-    """Write 35 days of demo logs into the landing directory and run the nightly job for the last of them."""
+    """Write 35 days of demo logs and plan the last of them."""
     from pipelines.demo import LAST_DAY, demo_settings, write_demo_logs
     from pipelines.nightly import run_night
 
@@ -62,7 +62,7 @@ def ui(
     data: DataOption = None,
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 3000,
 ) -> None:
-    """Open the Dagster UI, with its schedule and sensors, on 127.0.0.1 over the same instance."""
+    """Open the Dagster UI on 127.0.0.1."""
     from pipelines.instance import instance_environment
 
     settings = _settings(config, data)

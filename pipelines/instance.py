@@ -1,29 +1,37 @@
-"""The Dagster instance of a data directory, as ``dagster.yaml`` describes it."""
+"""The Dagster instance of a data directory: what ``dagster.yaml`` describes, with its storage in that directory."""
 
+import json
 import os
-from pathlib import Path
 
 import dagster as dg
 
-from pipelines.resources.paths import PROJECT_ROOT
+from pipelines.resources.paths import PROJECT_ROOT, write_atomically
 from pipelines.resources.settings import Settings
+
+_DEFAULT_STORAGE = "base_dir: data/dagster\n"
 
 
 def instance_environment(settings: Settings) -> dict[str, str]:
-    """Environment of a process that Dagster starts for these settings: web server, daemon, runs."""
+    """Environment of a process that runs Dagster over these settings: web server, daemon, runs."""
     return {
-        "DAGSTER_HOME": str(PROJECT_ROOT),
-        "FLEETOPT_DAGSTER_DIR": str(settings.paths.dagster),
+        "DAGSTER_HOME": str(settings.paths.dagster),
         "FLEETOPT_CONFIG": str(settings.config_path),
         "FLEETOPT_DATA": str(settings.data_dir),
     }
 
 
-def open_instance(settings: Settings, config_dir: Path = PROJECT_ROOT) -> dg.DagsterInstance:
-    """Open the instance whose storage is in the settings' data directory; use it as a context manager.
+def prepare_instance(settings: Settings) -> None:
+    """Put ``dagster.yaml``, with absolute paths, where ``DAGSTER_HOME`` will point."""
+    described = (PROJECT_ROOT / "dagster.yaml").read_text(encoding="utf-8")
+    storage = f"base_dir: {json.dumps(str(settings.paths.dagster))}\n"
+    write_atomically(settings.paths.dagster / "dagster.yaml", described.replace(_DEFAULT_STORAGE, storage).encode())
 
-    The web server over the same data directory shows what is run in it.
+
+def open_instance(settings: Settings) -> dg.DagsterInstance:
+    """Open the instance of the settings' data directory; use it as a context manager.
+
+    A web server over the same data directory shows what is run in it.
     """
-    settings.paths.dagster.mkdir(parents=True, exist_ok=True)
+    prepare_instance(settings)
     os.environ.update(instance_environment(settings))
-    return dg.DagsterInstance.from_config(str(config_dir))
+    return dg.DagsterInstance.from_config(str(settings.paths.dagster))

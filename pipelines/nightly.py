@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from assets.reports import report_path
 
 from assets.layers import CORE_TABLES
 from assets.planning import fleet_profiles, is_current
 from assets.published import version_directory
+from assets.reports import report_path
 from fleetopt.errors import InputError
 from fleetopt.reporting.document import Document
 from pipelines.build import build_defs

@@ -88,12 +88,9 @@ def sampled_memory() -> Iterator[MemorySamples]:
 
 def step_costs(instance: dg.DagsterInstance, run_id: str, samples: MemorySamples) -> list[StepCost]:
     """Wall time and peak memory of the steps of a run, in the order they started."""
-    steps = [
-        stats
+    spans = [
+        (stats.start_time, stats.end_time, stats.step_key)
         for stats in instance.get_run_step_stats(run_id)
         if stats.start_time is not None and stats.end_time is not None
     ]
-    return [
-        StepCost(stats.step_key, stats.end_time - stats.start_time, samples.peak_mib(stats.start_time, stats.end_time))
-        for stats in sorted(steps, key=lambda stats: stats.start_time)
-    ]
+    return [StepCost(step, end - start, samples.peak_mib(start, end)) for start, end, step in sorted(spans)]

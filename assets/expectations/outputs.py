@@ -4,6 +4,7 @@ from datetime import date
 
 import great_expectations as gx
 import great_expectations.expectations as gxe
+from great_expectations.expectations.expectation import Expectation
 
 from fleetopt.config import Config
 from fleetopt.schemas import (
@@ -97,9 +98,9 @@ def out_simulation_summary_suite(config: Config, day: date) -> gx.ExpectationSui
     )
 
 
-def _complete(table: Table) -> list[gxe.Expectation]:
+def _complete(table: Table) -> list[Expectation]:
     return [gxe.ExpectColumnValuesToNotBeNull(column=column) for column in table.required]
 
 
-def _of_fleets(config: Config) -> gxe.Expectation:
+def _of_fleets(config: Config) -> Expectation:
     return gxe.ExpectColumnValuesToBeInSet(column="fleet", value_set=sorted(config.fleet))

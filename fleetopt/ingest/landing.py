@@ -251,8 +251,8 @@ def _undated(place: Place) -> list[LandingFile]:
 
 def _of_dates(source: Source, place: Place, day: date | None) -> list[LandingFile]:
     if day is None:
-        dates = _dates_of(find_files(_any_date(place)), place) if place.can_list else {}
-        return sorted((LandingFile(file, local) for file, local in dates.items()), key=_by_date)
+        known = _dates_of(find_files(_any_date(place)), place) if place.can_list else {}
+        return sorted((LandingFile(file, local) for file, local in known.items()), key=_by_date)
     dates: dict[str, date] = {}
     for local in local_dates(day, source.timezone):
         for file in find_files(place.at(local.isoformat())):

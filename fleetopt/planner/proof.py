@@ -28,8 +28,6 @@ QUANTILE_GRID = tuple(
 """Probabilities at which the distribution of TTFT is kept for the report."""
 
 _TARGET_PROBABILITY = 0.99
-_FEWEST_FOR_BOUND = 299
-"""ln 0.05 / ln 0.99: with fewer requests no 95 % upper bound of a P99 exists (Wilks 1941)."""
 _REPLICATIONS, _MOST_REPLICATIONS = 10, 40
 _REQUESTS, _POOL_REQUESTS, _MOST_REQUESTS = 20_000, 2_000, 200_000
 _ROUNDS = 12
@@ -94,8 +92,8 @@ def prove(
     """Simulate a plan; add replicas to the pools that fail and simulate again, until it is confirmed or rounds run out.
 
     Every spare replica is down in every simulation. A plan is confirmed if each pool is confirmed on the Poisson stream
-    at the planned peak and on the day's own requests; a pool with fewer than 299 requests that day needs only not to be
-    refuted there, because so few cannot bound a P99.
+    at the planned peak and on the day's own requests; a pool with too few requests that day to bound a P99 (368 are
+    needed, see `block_bootstrap_quantile`) needs only not to be refuted there.
 
     Parameters
     ----------
@@ -145,8 +143,8 @@ def replay_evidence(plan: FleetPlan, day: Trace, slo_ttft_p99_s: float, seed: in
             )
             note = ""
         verdict = slo_verdict(interval[1], interval[2], slo_ttft_p99_s)
-        if verdict == "confirmed" and len(ttft_s) < _FEWEST_FOR_BOUND:
-            verdict, note = "undecided", f"{len(ttft_s)} requests are too few to bound a P99; the peak stream decides"
+        if len(ttft_s) > 0 and np.isinf(interval[2]):
+            note = f"{len(ttft_s)} requests are too few to bound a P99; the peak stream decides"
         evidence.append(_pool_evidence(REPLAY, pool, index, [result], interval, verdict, note, ttft_s))
     return tuple(evidence)
 
@@ -234,12 +232,12 @@ def _pool_evidence(
 
 
 def _pool_verdict(pool: str, evidence: tuple[PoolEvidence, ...]) -> Verdict:
-    """A pool's verdict over the scenarios; a replay too small to bound a P99 does not count unless it refutes."""
+    """A pool's verdict over the scenarios; a replay that cannot bound the P99 does not count unless it refutes."""
     counted = [
         item.verdict
         for item in evidence
         if item.pool == pool
-        and (item.scenario == PEAK or item.verdict == "refuted" or item.requests - item.rejected >= _FEWEST_FOR_BOUND)
+        and (item.scenario == PEAK or item.verdict == "refuted" or np.isfinite(item.ttft_p99_upper_s))
     ]
     return _worst(counted)
 
@@ -247,7 +245,7 @@ def _pool_verdict(pool: str, evidence: tuple[PoolEvidence, ...]) -> Verdict:
 def _replicas_to_add(
     pool: PoolPlan, verdict: Verdict, evidence: tuple[PoolEvidence, ...], slo_ttft_p99_s: float
 ) -> int:
-    """One where the verdict is open; else a twentieth for each multiple of the target that is missed, up to a quarter."""
+    """One where the verdict is open; else a twentieth of the pool per multiple of the target missed, up to a quarter."""
     if verdict == "undecided":
         return 1
     miss = max(item.ttft_p99_lower_s for item in evidence if item.pool == pool.name and item.verdict == "refuted")

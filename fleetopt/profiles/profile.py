@@ -83,8 +83,9 @@ class GpuProfile(BaseModel):
 
     @model_validator(mode="after")
     def _iterations_take_time(self) -> Self:
-        if self.base_s == 0.0 and self.per_prefill_token_s == 0.0:
-            raise ValueError("base_s and per_prefill_token_s are both 0: an iteration would take no time")
+        costs = (self.base_s, self.per_sequence_s, self.per_context_token_s, self.per_prefill_token_s)
+        if not any(costs):
+            raise ValueError("base_s and all per-token times are 0: no iteration would take any time")
         return self
 
     @property

@@ -65,7 +65,9 @@ def _pools(plan: FleetPlan | None) -> dict[str, tuple[int, str]]:
 
 
 def _changes(old: dict[str, tuple[int, str]], new: dict[str, tuple[int, str]]) -> list[str]:
-    """One sentence per pool that differs."""
+    """One sentence per pool that differs; none where there is no plan to change to."""
+    if not new:
+        return []
     changes = []
     for name in [*old, *(name for name in new if name not in old)]:
         before, after = old.get(name), new.get(name)

@@ -299,7 +299,7 @@ def _highest_usd(document: Mapping[str, Any], candidates: pl.DataFrame) -> float
 
 
 def _cost_axes(axes: Axes, split: pl.DataFrame, highest_usd: float, *, is_empty: bool) -> None:
-    axes.set(title="What a boundary costs", xlabel="boundary, tokens (log scale)", ylabel="USD per hour")
+    axes.set(title="What a boundary costs", xlabel="boundary, tokens (log scale)")
     boundaries = split["boundary_tokens"]
     if len(boundaries):
         values = boundaries.to_numpy()
@@ -313,7 +313,11 @@ def _cost_axes(axes: Axes, split: pl.DataFrame, highest_usd: float, *, is_empty:
         text = "No candidate meets the target"
         axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", fontsize=13, color=_GREY)
     else:
-        axes.set_ylim(0, min(1.05 * axes.get_ylim()[1], highest_usd))
+        low, high = axes.get_ylim()[0], min(axes.get_ylim()[1], highest_usd)
+        # Fleets that all cost about the same need an axis that does not start at 0; the marks below need room.
+        low = 0.0 if low < 0.5 * high else low - 0.12 * (high - low)
+        axes.set_ylim(low, high + 0.05 * (high - low))
+        axes.set_ylabel("USD per hour" if low == 0 else "USD per hour (axis does not start at 0)")
 
 
 def _draw_ttft(axes: Axes, items: list[Mapping[str, Any]], predicted_s: float | None, target_s: float) -> None:

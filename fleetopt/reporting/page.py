@@ -12,17 +12,6 @@ from markupsafe import Markup
 from fleetopt.planner.proof import PEAK, REPLAY
 from fleetopt.reporting import wording
 
-CAPTIONS = {
-    "length_cdf": "Distribution of request lengths over the window, a line per traffic class. Requests left of the "
-    "boundary go to the short pool; compressible ones in the shaded band are compressed to fit it.",
-    "cost_by_boundary": "Cost of the cheapest fleet at every boundary and compression band (gamma), as the planner "
-    "sizes it before simulation. The plan stands at its price after simulation, repairs included; a cheaper candidate "
-    "that the simulator did not confirm is not recommended.",
-    "ttft": "Share of requests that wait longer than a time for their first token, with every spare replica down. "
-    "A pool meets the target where its line crosses 1 % (P99) left of the target.",
-}
-"""Captions of the figures that :func:`fleetopt.reporting.figures.report_figures` names."""
-
 SCENARIO_TEXTS = {PEAK: "Poisson stream at the planned peak", REPLAY: "the day's own requests, replayed"}
 MEASURES = {"ttft_p99_s": "P99 TTFT", "slot_utilization": "slot utilization"}
 FLEETS = {"homogeneous": "One pool for all requests", "pool_routing": "Two pools, no compression"}
@@ -74,7 +63,7 @@ def render_page(
         accuracy=_accuracy_groups(accuracy),
         observed=_observed(accuracy, observed_ttft_p99_s),
         quality=_quality_rows(quality),
-        figures=[(name, Markup(svg), CAPTIONS.get(name, name)) for name, svg in figures.items()],  # noqa: S704
+        figures=[(name, Markup(svg), _captions(document).get(name, "")) for name, svg in figures.items()],  # noqa: S704
         provenance=_flat(provenance),
     )
 
@@ -111,6 +100,30 @@ def _summary(document: Mapping[str, Any]) -> str:
     if document["verdict"] == "confirmed":
         return f"Run {pools} for {price}. {document['verdict_meaning']}"
     return f"{document['verdict_meaning']} The plan that was tried: {pools} for {price}."
+
+
+def _captions(document: Mapping[str, Any]) -> dict[str, str]:
+    """Captions of the figures of :func:`fleetopt.reporting.figures.report_figures`: of what is really drawn."""
+    plan = document["plan"]
+    lengths = "Distribution of request lengths over the window, a line per traffic class."
+    if plan and plan["boundary_tokens"] is not None:
+        lengths += " Requests left of the boundary go to the short pool."
+        if plan["gamma"] > 1:
+            lengths += " Compressible ones in the shaded band are compressed to fit it."
+    cost = (
+        "Cost of the cheapest fleet at every boundary and compression band (gamma), as the planner sizes it before "
+        "simulation."
+    )
+    if plan:
+        cost += (
+            " The plan stands at its price after simulation, repairs included; a cheaper candidate that was not "
+            "simulated and confirmed is not recommended."
+        )
+    ttft = (
+        "Share of requests that wait longer than a time for their first token, with every spare replica down. A pool "
+        "meets the target where its line crosses 1 % (P99) left of the target."
+    )
+    return {"length_cdf": lengths, "cost_by_boundary": cost, "ttft": ttft}
 
 
 def _evidence_rows(document: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -9,6 +9,9 @@ which are pointers, and borrowed arrays, and are inlined: counting references to
 Events are simultaneous if their float64 times are equal.
 """
 
+# mypy: ignore-errors
+# Numba infers the types, and NumPy's stubs do not know the fields of a record.
+
 import numpy as np
 from numba import njit
 from numba.core import cgutils

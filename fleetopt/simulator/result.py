@@ -94,22 +94,26 @@ class SimulationResult:
     @property
     def ttft_s(self) -> np.ndarray:
         """float64[n], time to first token, seconds; nan if rejected."""
-        return self.first_token_s - self.arrival_s
+        ttft_s: np.ndarray = self.first_token_s - self.arrival_s
+        return ttft_s
 
     @property
     def tpot_s(self) -> np.ndarray:
         """float64[n], mean time per output token after the first, seconds; nan if rejected or of one token."""
         steps = np.where(self.output_tokens > 1, self.output_tokens - 1, np.nan)
-        return (self.finish_s - self.first_token_s) / steps
+        tpot_s: np.ndarray = (self.finish_s - self.first_token_s) / steps
+        return tpot_s
 
     @property
     def e2e_s(self) -> np.ndarray:
         """float64[n], arrival to last token, seconds; nan if rejected."""
-        return self.finish_s - self.arrival_s
+        e2e_s: np.ndarray = self.finish_s - self.arrival_s
+        return e2e_s
 
     def pool_mask(self, pool: int) -> np.ndarray:
         """bool[n], the requests that the pool of this index served: sent to it and not rejected."""
-        return (self.pool == pool) & ~self.is_rejected
+        is_served: np.ndarray = (self.pool == pool) & ~self.is_rejected
+        return is_served
 
     def ttft_quantile_s(self, probability: float, pool: int | None = None) -> float:
         """Quantile of the time to first token over the served requests of one pool or of all, seconds.

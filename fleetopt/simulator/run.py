@@ -137,11 +137,11 @@ def _result(
     )
 
 
-def _utilization(pool: Pool, replicas: np.recarray, observed_s: float) -> PoolUtilization:
+def _utilization(pool: Pool, replicas: np.ndarray, observed_s: float) -> PoolUtilization:
     replica_seconds = pool.replicas * observed_s if observed_s > 0.0 else np.nan
-    busy_s, iterations = float(replicas.busy_s.sum()), int(replicas.iterations.sum())
-    mean_running = float(replicas.running_seconds.sum()) / replica_seconds
-    mean_blocks = float(replicas.block_seconds.sum()) / replica_seconds
+    busy_s, iterations = float(replicas["busy_s"].sum()), int(replicas["iterations"].sum())
+    mean_running = float(replicas["running_seconds"].sum()) / replica_seconds
+    mean_blocks = float(replicas["block_seconds"].sum()) / replica_seconds
     return PoolUtilization(
         slot=mean_running / pool.profile.max_sequences,
         kv=mean_blocks / pool.profile.kv_blocks,

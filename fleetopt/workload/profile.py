@@ -49,7 +49,7 @@ def length_cdf_rows(histogram: pl.DataFrame, window: Window, fleet: str, seed: i
                     quantity=pl.lit(quantity),
                 )
             )
-    return pl.concat(frames).select(OUT_LENGTH_CDF.schema.names()).cast(dict(OUT_LENGTH_CDF.schema))
+    return pl.concat(frames).select(OUT_LENGTH_CDF.schema.names()).cast(OUT_LENGTH_CDF.schema)
 
 
 def workload_profile_rows(

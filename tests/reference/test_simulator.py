@@ -136,8 +136,8 @@ def test_prefill_only_coefficients_apply_only_without_a_decode_step(run):
 def test_with_the_budget_used_up_nobody_is_admitted(run):
     # Budget 3, one second each. it1: A takes 3 of its 5 tokens. it2: A 2, its first token at 2; B is admitted with 1
     # of 2. it3: A decodes, B takes 1, C is admitted with 1: B's and C's first at 3. it4 and it5: A, B and C decode, no
-    # budget is left for D, which arrived at 2.5; A has its 4 tokens at 5. it6: B, C, and D at last: first and only token
-    # at 6. B and C, 9 tokens each from 3 on, end at 11.
+    # budget is left for D, which arrived at 2.5; A has its 4 tokens at 5. it6: B, C, and D at last: first and only
+    # token at 6. B and C, 9 tokens each from 3 on, end at 11.
     fleet = one_pool(max_batched_tokens=3)
     outcome = run(make_trace([0.0, 0.0, 0.0, 2.5], [5, 2, 1, 1], [4, 9, 9, 1]), fleet)
     assert outcome["first_token_s"] == [2.0, 3.0, 3.0, 6.0]
@@ -199,8 +199,8 @@ def test_the_preempted_go_to_the_head_of_the_queue_and_nobody_is_admitted_meanwh
 def test_a_chunk_of_one_generated_token_is_priced_as_a_decode_step(run):
     # 4 blocks of 1 token, chunk 1; A and B: prompt 1, output 3. .25 per prefill token, 4 per decode step.
     # it1 [0, 1.5]: both prefill. it2 [1.5, 10.5]: both decode, 4 blocks. it3 [10.5, 15.5]: A preempts B (2 tokens
-    # generated), decodes alone, done. B prefills again 1 prompt token, it4 [15.5, 16.75], and its 2 generated tokens, one
-    # at a time and priced as decode steps, it5 [16.75, 21.75], which yields nothing, and it6 [21.75, 26.75], its last.
+    # generated), decodes alone, done. B prefills 1 prompt token again, it4 [15.5, 16.75], and 2 generated ones, one at
+    # a time and priced as decode steps, it5 [16.75, 21.75], which yields nothing, and it6 [21.75, 26.75], its last.
     fleet = one_pool(kv_blocks=4, block_tokens=1, max_chunk_tokens=1, per_prefill_token_s=0.25, per_sequence_s=4.0)
     outcome = run(make_trace([0.0, 0.0], [1, 1], [3, 3]), fleet)
     assert outcome["preemptions"] == [0, 1]

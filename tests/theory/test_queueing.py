@@ -62,9 +62,7 @@ def test_overload_is_an_error():
         dispatched_wait(2, 2.0, 1.0, 1.0)
 
 
-waits = st.builds(
-    WaitTail, probability=st.floats(0.01, 1.0), mean_s=st.floats(0.05, 20.0)
-)
+waits = st.builds(WaitTail, probability=st.floats(0.01, 1.0), mean_s=st.floats(0.05, 20.0))
 
 
 @given(first=waits, second=waits, x=st.floats(0.0, 60.0))

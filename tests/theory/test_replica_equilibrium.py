@@ -64,9 +64,7 @@ def test_work_of_a_request_is_the_sum_over_its_iterations():
         prefill_s += PROFILE.per_prefill_token_s * chunk
         prefill_s += PROFILE.per_prefill_attention_s * chunk * (seen + chunk / 2)
         seen += chunk
-    decode_s = sum(
-        PROFILE.per_sequence_s + PROFILE.per_context_token_s * (prompt + step) for step in range(1, output)
-    )
+    decode_s = sum(PROFILE.per_sequence_s + PROFILE.per_context_token_s * (prompt + step) for step in range(1, output))
     assert work.prefill_s == pytest.approx(prefill_s, rel=1e-12)
     assert work.decode_s == pytest.approx(decode_s, rel=1e-12)
     assert work.iterations == len(chunks) + output - 1

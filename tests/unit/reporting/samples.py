@@ -70,7 +70,7 @@ def evidence(pool: PoolPlan, scenario: str, verdict: Verdict = "confirmed", requ
         float(p99_s * np.exp(0.4 * (_normal_quantile(p) - _normal_quantile(0.99)))) for p in QUANTILE_GRID
     )
     if requests == 0:
-        p99_s, quantiles = np.nan, ()
+        p99_s, quantiles, verdict = np.nan, (), "undecided"
     return PoolEvidence(
         scenario=scenario,
         pool=pool.name,

@@ -69,10 +69,10 @@ def autoregressive(rng: np.random.Generator, n: int, coefficient: float) -> np.n
 
 
 def test_block_bootstrap_covers_the_quantile_of_an_autocorrelated_series():
-    """80 series with correlation over some 40 places: 95 % intervals by blocks of 200 hold the P90, by single values not.
+    """80 series with correlation over some 40 places: intervals by blocks of 200 hold the P90, by single values not.
 
-    Of 80 intervals that hold with probability 0.9 (a bootstrap's coverage is a little below nominal) fewer than 64 do
-    with probability 0.002.
+    Of 80 intervals that hold with probability 0.9 (the bootstrap's coverage is a little below the nominal 0.95) fewer
+    than 64 do with probability 0.002.
     """
     target = stats.norm.ppf(0.9)
     covered = {20: 0, 4000: 0}

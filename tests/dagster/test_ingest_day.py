@@ -1,0 +1,196 @@
+"""Write, audit, publish: what reaches core, what does not, and what people are told."""
+
+import gzip
+
+import polars as pl
+import pytest
+
+from assets import staging
+from fleetopt.ingest.landing import Tally
+from fleetopt.workload.histogram import bin_lower_edge
+from pipelines.resources.sources import LinesLostError, check_lines
+from tests.dagster.project import CORE_TABLES, DAYS, REQUESTS_PER_FILE, TABLES_OF_A_DAY, failed_checks, mooncake_lines
+
+GARBAGE = bytes(range(256)) * 40
+
+
+def test_a_good_day_reaches_core_and_its_sums(project, instance):
+    assert project.ingest(DAYS[0], instance).success
+    requests = project.rows("core_requests", DAYS[0])
+    assert requests.group_by("source").len().sort("source").rows() == [
+        ("agent", REQUESTS_PER_FILE),
+        ("chat", REQUESTS_PER_FILE),
+    ]
+    quality = project.rows("stg_quality", DAYS[0])
+    counted = quality.select("source", "files", "lines", "requests", "duplicates", "quarantined").rows()
+    assert counted == [("agent", 1, 40, 40, 0, 0), ("chat", 1, 42, 40, 1, 1)]
+    histogram = project.rows("core_length_histogram", DAYS[0])
+    assert histogram["requests"].sum() == 2 * REQUESTS_PER_FILE
+    assert histogram["prompt_tokens_sum"].sum() == requests["prompt_tokens"].sum()
+    edges = bin_lower_edge(requests["prompt_tokens"].to_numpy())
+    assert set(histogram["prompt_tokens_lo"]) == set(edges.tolist())
+    assert project.rows("core_arrivals", DAYS[0])["requests"].sum() == 2 * REQUESTS_PER_FILE
+    assert project.rows("quarantined_requests", DAYS[0])["line_number"].to_list() == [43]
+
+
+def test_of_three_days_with_the_second_corrupt_nothing_of_it_is_in_core(project, instance):
+    project.write("agent", DAYS[1], GARBAGE)
+    results = [project.ingest(day, instance) for day in DAYS]
+    assert [result.success for result in results] == [True, False, True]
+    for table in CORE_TABLES:
+        assert project.tables.days(table) == [DAYS[0], DAYS[2]]
+    failures = failed_checks(results[1])
+    assert set(failures) == {"sources_present", "quarantined_fraction"}
+    assert str(project.landing("agent", DAYS[1])) in failures["sources_present"]
+    assert "source agent" in failures["quarantined_fraction"]
+    assert DAYS[1] in project.tables.days("quarantined_requests")
+
+
+def test_a_day_that_turns_corrupt_leaves_core_on_its_next_run(project, instance):
+    assert project.ingest(DAYS[0], instance).success
+    assert project.ingest(DAYS[1], instance).success
+    project.write("chat", DAYS[0], gzip.compress(b"not a log"))
+    assert not project.ingest(DAYS[0], instance).success
+    for table in CORE_TABLES:
+        assert project.tables.days(table) == [DAYS[1]]
+
+
+def test_a_repaired_day_comes_back(project, instance):
+    project.write("agent", DAYS[0], GARBAGE)
+    assert not project.ingest(DAYS[0], instance).success
+    project.land(DAYS[0])
+    assert project.ingest(DAYS[0], instance).success
+    assert project.rows("core_requests", DAYS[0]).height == 2 * REQUESTS_PER_FILE
+
+
+def test_running_a_day_again_changes_nothing(project, instance):
+    project.ingest(DAYS[0], instance)
+    before = {table: project.rows(table) for table in TABLES_OF_A_DAY}
+    project.ingest(DAYS[0], instance)
+    for table, rows in before.items():
+        assert project.rows(table).equals(rows), table
+
+
+def test_a_missing_file_is_named(project, instance):
+    missing = project.landing("agent", DAYS[1])
+    missing.unlink()
+    result = project.ingest(DAYS[1], instance)
+    assert not result.success
+    assert failed_checks(result)["sources_present"] == f"source agent: no file {missing} for {DAYS[1]}"
+    assert DAYS[1] not in project.tables.days("core_requests")
+
+
+def test_a_source_that_starts_later_is_not_missed_before(project, instance):
+    config = project.root / "fleetopt.toml"
+    config.write_text(config.read_text().replace('archetype = "agent"', f'archetype = "agent"\nfirst_day = {DAYS[1]}'))
+    project.landing("agent", DAYS[0]).unlink()
+    assert project.ingest(DAYS[0], instance).success
+    assert project.ingest(DAYS[1], instance).success
+    quality = project.rows("stg_quality").filter(source="agent").select("day", "files", "lines", "requests")
+    assert quality.rows() == [(DAYS[0], 0, 0, 0), (DAYS[1], 1, 40, 40)]
+
+
+def test_a_file_without_lines_is_not_silence(project, instance):
+    project.write("chat", DAYS[0], b"TIMESTAMP,ContextTokens,GeneratedTokens\r\n")
+    result = project.ingest(DAYS[0], instance)
+    assert failed_checks(result) == {
+        "sources_present": f"source chat: {project.landing('chat', DAYS[0])} is not empty, but holds no line"
+    }
+
+
+def test_a_file_without_date_or_readable_time_is_not_silence(project, instance):
+    config = project.root / "fleetopt.toml"
+    config.write_text(config.read_text().replace("agent/{date}.jsonl", "agent/*.jsonl"))
+    project.write("agent", DAYS[2], b"no time here\n" * 3)
+    result = project.ingest(DAYS[0], instance)
+    summary = failed_checks(result)["sources_present"]
+    assert str(project.landing("agent", DAYS[2])) in summary
+    assert "no line has a readable time" in summary
+
+
+def test_files_without_dates_in_their_names_give_each_day_its_lines(project, instance):
+    config = project.root / "fleetopt.toml"
+    config.write_text(config.read_text().replace("agent/{date}.jsonl", "agent/all*.jsonl"))
+    lines = [line for day in DAYS for line in mooncake_lines(day)]
+    (project.root / "landing/agent/all.jsonl").write_text("\n".join(lines))
+    assert all(project.ingest(day, instance).success for day in DAYS)
+    assert project.rows("core_requests").filter(source="agent").group_by("day").len().sort("day").rows() == [
+        (day, REQUESTS_PER_FILE) for day in DAYS
+    ]
+
+
+def test_a_day_without_any_request_fails(project, instance):
+    for source in ("chat", "agent"):
+        project.write(source, DAYS[0], b"")
+    result = project.ingest(DAYS[0], instance)
+    assert failed_checks(result)["sources_present"] == f"no source has a request on {DAYS[0]}"
+    assert project.tables.days("core_requests") == []
+
+
+def test_a_path_that_matches_nothing_fails_the_run_in_words(project, instance):
+    project.ingest(DAYS[0], instance)
+    for day in DAYS:
+        project.landing("agent", day).unlink()
+    result = project.ingest(DAYS[0], instance)
+    failure = result.get_step_failure_events()[0].event_specific_data.user_failure_data
+    assert failure.metadata["summary"].value == failure.description
+    assert "source.agent.path" in failure.description
+    assert project.tables.days("core_requests") == [DAYS[0]], (
+        "what is not readable says nothing of what was read before"
+    )
+
+
+def test_staging_that_loses_a_line_is_caught(project, instance, monkeypatch):
+    split = staging.split_requests
+
+    def lossy(lines: pl.DataFrame):
+        parted = split(lines)
+        return parted._replace(requests=parted.requests.head(parted.requests.height - 1))
+
+    monkeypatch.setattr(staging, "split_requests", lossy)
+    result = project.ingest(DAYS[0], instance)
+    assert "line_balance" in failed_checks(result)
+    assert project.tables.days("core_requests") == []
+
+
+def test_parser_that_loses_a_line_is_caught(project):
+    landing = project.defs.resources["landing"]
+    pointer = landing.ingest("chat", DAYS[0], "1")
+    frame = landing.raw.read("chat", DAYS[0]).collect()
+    file = pointer.files[0].file
+    whole = Tally(headers=1, lines=pointer.lines)
+    check_lines(frame, {file: whole}, holds_one_day=True)
+    with pytest.raises(LinesLostError, match="rows are of this day"):
+        check_lines(frame.head(5), {file: whole}, holds_one_day=True)
+    with pytest.raises(LinesLostError, match="43 lines were counted, 42 were parsed"):
+        check_lines(frame.head(41), {file: Tally(headers=1, lines=41)}, holds_one_day=True)
+
+
+def test_raw_files_are_immutable_and_pointed_to(project):
+    landing = project.defs.resources["landing"]
+    first = landing.ingest("agent", DAYS[0], "1")
+    folder = landing.raw.directory("agent", DAYS[0])
+    stamp = (folder / f"{first.raw_id}.parquet").stat().st_mtime_ns
+    assert landing.ingest("agent", DAYS[0], "1") == first
+    project.write("agent", DAYS[0], "".join(line + "\n" for line in mooncake_lines(DAYS[0], 7)).encode())
+    second = landing.ingest("agent", DAYS[0], "1")
+    assert second.raw_id != first.raw_id
+    assert landing.raw.read("agent", DAYS[0]).collect().height == 7
+    assert (folder / f"{first.raw_id}.parquet").stat().st_mtime_ns == stamp
+    project.write("agent", DAYS[0], "".join(line + "\n" for line in mooncake_lines(DAYS[0])).encode())
+    assert landing.ingest("agent", DAYS[0], "1").raw_id == first.raw_id
+    assert landing.raw.read("agent", DAYS[0]).collect().height == REQUESTS_PER_FILE
+    assert {path.name for path in folder.iterdir()} == {
+        f"{first.raw_id}.parquet",
+        f"{second.raw_id}.parquet",
+        "current.json",
+    }
+
+
+def test_other_key_or_code_reads_again(project, monkeypatch):
+    first = project.defs.resources["landing"].ingest("agent", DAYS[0], "1")
+    assert project.defs.resources["landing"].ingest("agent", DAYS[0], "2").raw_id != first.raw_id
+    monkeypatch.setenv("FLEETOPT_HASH_KEY", "a key of our own")
+    other = project.with_other_data("data")
+    assert not other.settings.uses_public_hash_key
+    assert other.defs.resources["landing"].ingest("agent", DAYS[0], "1").raw_id != first.raw_id

@@ -1,0 +1,72 @@
+"""The configuration: what is accepted, and the one line that names file and key when something is not."""
+
+import pytest
+
+from fleetopt.config import parse_config
+from fleetopt.errors import InputError
+
+GOOD = """
+[pipeline]
+first_day = 2026-01-01
+
+[source.chat]
+path = "{data}/landing/chat/{date}.csv"
+format = "azure"
+archetype = "chat"
+fleet = "assistant"
+
+[fleet.assistant]
+model = "m"
+slo_ttft_p99_s = 2.0
+profiles = ["a100-llama2-7b"]
+max_context_tokens = 8192
+"""
+
+
+def test_defaults_are_those_that_the_product_promises():
+    config = parse_config(GOOD, "fleetopt.toml")
+    fleet = config.fleet["assistant"]
+    assert (fleet.spare_replicas, fleet.max_utilization, fleet.peak.window_s) == (1, 0.85, 60)
+    assert fleet.compression.compressible_fraction == {}
+    assert config.pipeline.window_days == 28
+    assert config.source["chat"].is_dated
+    assert list(config.sources_of("assistant")) == ["chat"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("slo_ttft_p99_s", "slo_ttft_p99", "key 'fleet.assistant.slo_ttft_p99': unknown key"),
+        ('model = "m"\n', "", "key 'fleet.assistant.model': required key is missing"),
+        ("= 2.0", "= 0", "key 'fleet.assistant.slo_ttft_p99_s': Input should be greater than 0"),
+        ("= 2.0", "= nan", "key 'fleet.assistant.slo_ttft_p99_s'"),
+        ("= 2.0", "= inf", "key 'fleet.assistant.slo_ttft_p99_s'"),
+        ('fleet = "assistant"', 'fleet = "other"', "source.chat.fleet: no [fleet.other] is declared"),
+        ('format = "azure"', 'format = "azure"\ntimezone = "Mars/Base"', "unknown time zone 'Mars/Base'"),
+        ('format = "azure"', 'format = "azure"\nclock_start = 2026-01-01T00:00:00', "needs a zone"),
+        ("{date}", "{month}", "unknown placeholder {month}"),
+        ("[pipeline]", "[pipeline", "not valid TOML"),
+        ("[source.chat]", "[source.Chat]", "source.Chat"),
+        (
+            "max_context_tokens = 8192",
+            "max_context_tokens = 8192\nusd_per_gpu_hour = { h100 = 4.0 }",
+            "fleet.assistant.usd_per_gpu_hour.h100: not among the fleet's profiles",
+        ),
+    ],
+)
+def test_a_mistake_is_one_line_that_names_file_and_key(old, new, expected):
+    with pytest.raises(InputError) as caught:
+        parse_config(GOOD.replace(old, new, 1), "my.toml")
+    message = str(caught.value)
+    assert message.startswith("my.toml: ")
+    assert expected in message
+    assert "\n" not in message
+
+
+def test_a_fleet_that_no_source_feeds_is_a_mistake():
+    extra = GOOD.replace(
+        "[fleet.assistant]",
+        '[fleet.idle]\nmodel="n"\nslo_ttft_p99_s=1\nprofiles=["p"]\nmax_context_tokens=2\n[fleet.assistant]',
+    )
+    with pytest.raises(InputError, match=r"fleet\.idle: no source feeds it"):
+        parse_config(extra, "my.toml")

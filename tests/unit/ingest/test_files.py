@@ -1,0 +1,177 @@
+"""Files in, requests and quarantine out."""
+
+import io
+import random
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fleetopt.errors import InputError
+from fleetopt.ingest import files as files_module
+from fleetopt.ingest.files import QUARANTINE_COLUMNS, Balance, BalanceError, ingest_files
+from fleetopt.schemas import TRACE_SCHEMA
+from fleetopt.workload.trace import trace_from_frame
+from tests.unit.ingest.helpers import HEADER, KEY, START
+
+CHAT = HEADER + b"\r\n2023-11-16 18:00:10.5,374,44\r\n2023-11-16 18:00:00.25,3,4\r\n\r\n2023-11-16 18:00:20,0,4"
+MORE = HEADER + b"\n2023-11-16 18:00:00.25,3,4\n2023-11-16 18:00:10.5,1,1\nx\n2023-11-16 18:00:10.5,2,2\n"
+MOONCAKE = b'{"timestamp": 500, "input_length": 3, "output_length": 4}\n' * 2
+
+
+def _write(tmp_path, **contents):
+    paths = []
+    for name, content in contents.items():
+        paths.append(tmp_path / name)
+        paths[-1].write_bytes(content)
+    return paths
+
+
+def test_requests_and_quarantine_of_two_files(tmp_path):
+    paths = _write(tmp_path, b=CHAT, a=MORE)
+    progress = []
+    balance = ingest_files(
+        paths, "azure", None, tmp_path / "out", KEY, archetype="chat", on_progress=lambda *step: progress.append(step)
+    )
+    assert balance == Balance(lines=7, requests=4, duplicates=1, quarantined=2)
+    requests = pl.read_parquet(tmp_path / "out" / "requests.parquet")
+    assert requests.schema == TRACE_SCHEMA
+    assert requests["prompt_tokens"].to_list() == [3, 374, 1, 2]
+    assert requests["arrival_s"].to_list() == [0.0, 10.25, 10.25, 10.25]
+    assert requests["arrival_time"][0] == datetime(2023, 11, 16, 18, 0, 0, 250000, UTC)
+    assert requests["archetype"].unique().to_list() == ["chat"]
+    assert len(trace_from_frame(requests, "requests")) == 4
+    quarantine = pl.read_parquet(tmp_path / "out" / "quarantine.parquet")
+    assert tuple(quarantine.columns) == QUARANTINE_COLUMNS
+    assert quarantine["file"].to_list() == [str(path) for path in paths]
+    assert quarantine["reason"].to_list() == ["zero_tokens", "wrong_field_count"]
+    assert quarantine["raw_text"].to_list() == ["2023-11-16 18:00:20,0,4", "x"]
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["quarantine.parquet", "requests.parquet"]
+    total = len(CHAT) + len(MORE)
+    assert progress == sorted(progress)
+    assert (len(CHAT), total) in progress
+    assert progress[-1] == (total, total)
+
+
+def test_equal_times_stay_in_input_order(tmp_path):
+    lines = [f"2023-11-16 18:00:0{i % 3},{i + 1},1".encode() for i in range(20_000)]
+    ingest_files(_write(tmp_path, a=b"\n".join([HEADER, *lines])), "azure", None, tmp_path / "out", KEY)
+    prompts = pl.read_parquet(tmp_path / "out" / "requests.parquet")["prompt_tokens"].to_list()
+    assert prompts == [i + 1 for second in range(3) for i in range(second, 20_000, 3)]
+
+
+def test_formats_are_told_per_file(tmp_path):
+    paths = _write(tmp_path, a=CHAT, b=MOONCAKE)
+    balance = ingest_files(paths, "auto", START, tmp_path / "out", KEY)
+    assert balance == Balance(lines=5, requests=3, duplicates=1, quarantined=1)
+    assert pl.read_parquet(tmp_path / "out" / "requests.parquet")["arrival_s"].to_list() == [0.0, 0.25, 10.25]
+
+
+@pytest.mark.parametrize(
+    ("content", "format_name", "message"),
+    [
+        (b"", "azure", r"/f: no lines$"),
+        (b"", "auto", r"/f: no lines$"),
+        (b"\xef\xbb\xbf\r\n \n", "auto", r"/f: no lines$"),
+        (HEADER + b"\r\n", "azure", r"/f: no lines$"),
+        (HEADER + b"\n\n", "auto", r"/f: no lines$"),
+        (b"prompt\n1\n2\n", "azure", r"/f: none of 3 lines .* 'azure'; first reason: no_header \(line 1\)$"),
+        (HEADER + b"\n\n2023-11-16 18:00:20,0,4", "auto", r"none of 1 lines .* first reason: zero_tokens \(line 3\)$"),
+        (CHAT, "mooncake", r"none of 4 lines could be used as format 'mooncake'; first reason: not_json \(line 1\)$"),
+        (CHAT, "csv", r"^unknown log format 'csv'"),
+        (b"prompt\n1\n2\n", "auto", r"/f: no known log format fits"),
+    ],
+)
+def test_input_that_cannot_be_used_writes_nothing(content, format_name, message, tmp_path):
+    paths = _write(tmp_path, good=CHAT, f=content)
+    for order in (paths[1:], paths if format_name in {"azure", "auto"} else paths[1:]):
+        with pytest.raises(InputError, match=message):
+            ingest_files(order, format_name, START, tmp_path / "out", KEY)
+    assert not (tmp_path / "out").exists()
+
+
+def test_missing_files_directories_clocks_and_zones(tmp_path):
+    (mooncake,) = _write(tmp_path, m=MOONCAKE)
+    for paths, options, message in (
+        ([tmp_path / "none.csv"], {}, r"none\.csv: no such file or directory$"),
+        ([tmp_path], {}, "is a directory; name the files in it$"),
+        ([], {}, "no file to read was named"),
+        ([mooncake], {}, r"/m: format 'mooncake' counts time from a start .*--start"),
+        ([mooncake], {"timezone": "Nowhere"}, "unknown time zone 'Nowhere'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            ingest_files(paths, "auto", None, tmp_path / "out", KEY, **options)
+    with pytest.raises(InputError, match=r"/m: cannot be made a directory: file exists$"):
+        ingest_files([mooncake], "auto", START, mooncake, KEY)
+
+
+def test_a_failure_while_writing_leaves_what_was_there(tmp_path, monkeypatch):
+    (path,) = _write(tmp_path, a=CHAT)
+    out = tmp_path / "out"
+    ingest_files([path], "azure", None, out, KEY)
+    before = {file.name: file.read_bytes() for file in out.iterdir()}
+    path.write_bytes(MORE)
+    write, n_written = pl.DataFrame.write_parquet, []
+
+    def fail_at_the_second(frame, file):
+        write(frame, file)
+        n_written.append(file)
+        if len(n_written) == 2:
+            raise OSError("no space left")
+
+    monkeypatch.setattr(pl.DataFrame, "write_parquet", fail_at_the_second)
+    with pytest.raises(OSError, match="no space left"):
+        ingest_files([path], "azure", None, out, KEY)
+    assert {file.name: file.read_bytes() for file in out.iterdir()} == before
+
+
+def test_a_lost_line_is_an_error(tmp_path, monkeypatch):
+    (path,) = _write(tmp_path, a=CHAT)
+    monkeypatch.setattr(files_module, "count_lines", lambda stream: len(stream.readlines()) + 1)
+    with pytest.raises(BalanceError, match="3 lines were read, 5 are there"):
+        ingest_files([path], "azure", None, tmp_path / "out", KEY)
+
+
+_RECORDS = st.lists(st.sampled_from([f"2023-11-16 18:00:{i % 7:02},{i % 5},4".encode() for i in range(35)]), min_size=1)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(contents=st.lists(_RECORDS, min_size=1, max_size=4), seed=st.integers(0, 1000))
+def test_the_order_of_the_files_does_not_matter(contents, seed, tmp_path):
+    good = b"\n2023-11-16 18:00:09,9,9\n"
+    paths = _write(tmp_path, **{f"f{i}": HEADER + good + b"\n".join(lines) for i, lines in enumerate(contents)})
+    n_lines = sum(len(lines) + 1 for lines in contents)
+    results = []
+    for order in (paths, random.Random(seed).sample(paths, len(paths))):
+        balance = ingest_files(order, "azure", None, tmp_path / "out", KEY)
+        assert balance.lines == n_lines == balance.requests + balance.duplicates + balance.quarantined
+        requests = pl.read_parquet(tmp_path / "out" / "requests.parquet")
+        assert requests["arrival_time"].is_sorted()
+        quarantine = pl.read_parquet(tmp_path / "out" / "quarantine.parquet")
+        results.append((balance, sorted(requests.rows()), sorted(quarantine.rows())))
+    assert results[0] == results[1]
+    distinct = {line for lines in contents for line in lines if b",0,4" not in line} | {good.strip()}
+    assert results[0][0].requests == len(distinct)
+
+
+def test_every_quarantined_place_points_at_its_line(tmp_path):
+    rng = random.Random(3)
+    lines = [HEADER]
+    for i in range(300):
+        moment = datetime(2023, 11, 16, 18, tzinfo=UTC) + timedelta(seconds=i)
+        line = bytearray(f"{moment:%Y-%m-%d %H:%M:%S},{i + 1},4".encode())
+        if rng.random() < 0.3:
+            line[rng.randrange(len(line))] = rng.choice(b"\0\xff,x")
+        lines.append(bytes(line))
+    (path,) = _write(tmp_path, a=b"".join(line + rng.choice([b"\n", b"\r\n", b"\n\n"]) for line in lines))
+    balance = ingest_files([path], "azure", None, tmp_path / "out", KEY)
+    assert balance.lines == 300
+    data, damaged = path.read_bytes(), []
+    for row in pl.read_parquet(tmp_path / "out" / "quarantine.parquet").iter_rows(named=True):
+        content = data[row["byte_offset"] : row["byte_offset"] + row["byte_length"]]
+        assert io.BytesIO(data).readlines()[row["line_number"] - 1].rstrip(b"\r\n") == content
+        damaged.append(content)
+    assert set(damaged) <= set(lines)
+    assert balance.quarantined == len(damaged) > 50

@@ -1,0 +1,213 @@
+"""Files of a source, and the lines of a day."""
+
+from datetime import date, timedelta
+
+import polars as pl
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fleetopt.config import Source
+from fleetopt.errors import InputError
+from fleetopt.ingest.landing import (
+    count_lines,
+    days_in_file,
+    landing_digest,
+    list_files,
+    open_file,
+    read_day,
+    split_requests,
+)
+from fleetopt.schemas import RAW_REQUESTS
+from tests.unit.ingest.helpers import HEADER, KEY
+
+DAY = date(2023, 11, 16)
+
+
+def _source(path, log_format="azure", **options):
+    return Source(path=path, format=log_format, archetype="chat", fleet="f", **options)
+
+
+def _write(path, *lines, header=HEADER):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"\n".join([header, *lines]))
+    return str(path)
+
+
+def _read(source, day, tmp_path, **options):
+    return read_day("s", source, day, config_dir=tmp_path, data_dir=tmp_path / "data", hash_key=KEY, **options)
+
+
+def _list(source, day, tmp_path):
+    return list_files(source, "s", day, tmp_path, tmp_path / "data")
+
+
+def _days_in(source, file, tmp_path):
+    return days_in_file("s", source, file, config_dir=tmp_path, data_dir=tmp_path / "data")
+
+
+def test_paths_globs_data_and_dates(tmp_path):
+    a, b = (_write(tmp_path / "data" / "landing" / f"2023-11-{day}" / "x.csv") for day in (16, 18))
+    _write(tmp_path / "data" / "landing" / "2023-11-16" / ".x.csv.part")
+    c = _write(tmp_path / "logs [1].csv")
+    for path in ("{data}/landing/*/x.csv", "{data}/landing/*/*", "data/landing/**/*.csv", f"{tmp_path}/data/*/*/x.csv"):
+        assert _list(_source(path), DAY, tmp_path) == [a, b]
+    assert _list(_source("logs [1].csv"), None, tmp_path) == [c]
+    assert _list(_source(f"file://{tmp_path}/logs%20[1].csv"), None, tmp_path) == [c]
+    assert _list(_source("file://{data}/landing/*/x.csv"), None, tmp_path) == [a, b]
+    dated = _source("{data}/landing/{date}/*.csv")
+    assert _list(dated, DAY, tmp_path) == [a]
+    assert _list(dated, DAY + timedelta(days=1), tmp_path) == []
+    assert _list(dated, None, tmp_path) == [a, b]
+
+
+@pytest.mark.parametrize(
+    ("path", "message"),
+    [
+        ("missing.csv", r"^source\.s\.path: no file matches .*/missing\.csv$"),
+        ("{data}/*.csv", r"^source\.s\.path: no file matches .*/data/\*\.csv$"),
+        ("{data}/{date}.csv", r"^source\.s\.path: no file matches .*/data/\{date\}\.csv$"),
+        ("ftp://host/x.csv", r"^source\.s\.path: unknown scheme 'ftp://'; known: local paths, file://"),
+        ("s3://KEY:hidden@bucket/x.csv", r"^source\.s\.path: 's3://bucket/x\.csv' holds credentials"),
+    ],
+)
+def test_paths_that_match_nothing(path, message, tmp_path):
+    for day in (DAY, None):
+        with pytest.raises(InputError, match=message) as caught:
+            _list(_source(path), day, tmp_path)
+        assert "hidden" not in str(caught.value)
+    with pytest.raises(InputError, match=message):
+        _read(_source(path), DAY, tmp_path)
+
+
+def test_a_file_that_two_dates_match_is_refused(tmp_path):
+    _write(tmp_path / "2023-11-16_2023-11-17.csv")
+    with pytest.raises(InputError, match="matches two dates, 2023-11-16 and 2023-11-17; narrow the pattern"):
+        _list(_source("*{date}*.csv", timezone="Europe/Berlin"), DAY, tmp_path)
+
+
+def test_a_day_of_an_undated_source(tmp_path):
+    _write(tmp_path / "a.csv", b"junk", b"2023-11-16 01:00:00,1,2", b"2023-11-15 23:00:00,3,4", b"x,y", b"")
+    _write(tmp_path / "b.csv", b"2023-11-16 05:00:00,5,6", b"2023-11-16 05:00:00,5,6")
+    tallies = {}
+    rows = _read(_source("*.csv"), DAY, tmp_path, tallies=tallies)
+    assert rows.schema == RAW_REQUESTS.schema
+    assert rows["prompt_tokens"].to_list() == [None, 1, 5, 5]
+    assert rows["file"].str.tail(5).to_list() == ["a.csv", "a.csv", "b.csv", "b.csv"]
+    assert set(rows["day"]) == {DAY}
+    assert set(rows["source"]) == {"s"}
+    assert {file: (tally.lines, tally.headers) for file, tally in tallies.items()} == {
+        str(tmp_path / "a.csv"): (4, 1),
+        str(tmp_path / "b.csv"): (2, 1),
+    }
+    assert _read(_source("*.csv"), date(2023, 11, 15), tmp_path)["prompt_tokens"].to_list() == [3, None]
+    assert _days_in(_source("*.csv"), str(tmp_path / "a.csv"), tmp_path) == {DAY, date(2023, 11, 15)}
+
+
+def test_a_day_of_a_dated_source_in_a_zone_reads_both_local_dates(tmp_path):
+    source = _source("{date}.csv", timezone="Europe/Berlin")
+    first = _write(tmp_path / "2023-11-16.csv", b"2023-11-16 00:30:00,1,2", b"2023-11-16 09:00:00,3,4")
+    second = _write(tmp_path / "2023-11-17.csv", b"2023-11-17 00:30:00,5,6", b"2023-11-18 09:00:00,7,8")
+    assert _list(source, DAY, tmp_path) == [first, second]
+    rows = _read(source, DAY, tmp_path)
+    assert rows["prompt_tokens"].to_list() == [3, 5]
+    rows = _read(source, date(2023, 11, 17), tmp_path)
+    assert rows["reason"].to_list() == ["outside_day"]
+    assert _days_in(source, first, tmp_path) == {date(2023, 11, 15), DAY}
+    assert _days_in(source, second, tmp_path) == {DAY, date(2023, 11, 17)}
+
+
+def test_a_day_without_a_file_is_empty(tmp_path):
+    _write(tmp_path / "2023-11-16.csv", b"2023-11-16 00:30:00,1,2")
+    rows = _read(_source("{date}.csv"), date(2023, 11, 18), tmp_path)
+    assert (len(rows), rows.schema) == (0, RAW_REQUESTS.schema)
+
+
+def test_a_file_without_any_time_has_no_day_unless_its_name_gives_one(tmp_path):
+    file = _write(tmp_path / "2023-11-16.csv", b"junk", b"x,y,z")
+    assert len(_read(_source("*.csv"), DAY, tmp_path)) == 0
+    with pytest.raises(InputError, match=r"source\.s: no line has a readable time, so no day can be given"):
+        _days_in(_source("*.csv"), file, tmp_path)
+    assert len(_read(_source("{date}.csv"), DAY, tmp_path)) == 2
+    assert _days_in(_source("{date}.csv"), file, tmp_path) == {DAY}
+    empty = _write(tmp_path / "2023-11-17.csv")
+    assert _days_in(_source("*.csv"), empty, tmp_path) == set()
+    with pytest.raises(InputError, match=r"is not among the files of source\.s\.path"):
+        _days_in(_source("other/{date}.csv"), file, tmp_path)
+
+
+def test_the_format_and_its_clock_are_named_by_key(tmp_path):
+    _write(tmp_path / "a.jsonl", b'{"timestamp": 86400000, "input_length": 3, "output_length": 4}', header=b"")
+    with pytest.raises(InputError, match=r"^source\.s\.format: unknown log format 'csv'"):
+        _read(_source("*.jsonl", "csv"), DAY, tmp_path)
+    with pytest.raises(InputError, match=r"^source\.s\.clock_start: format 'mooncake' counts time from a start"):
+        _read(_source("*.jsonl", "mooncake"), DAY, tmp_path)
+    source = _source("*.jsonl", "mooncake", clock_start="2023-11-16T01:00:00+02:00")
+    assert _read(source, DAY, tmp_path)["prompt_tokens"].to_list() == [3]
+
+
+def test_the_digest_follows_contents_and_declaration(tmp_path):
+    a, b = (_write(tmp_path / name / "x.csv", b"2023-11-16 01:00:00,1,2") for name in "ab")
+    source = _source("*/x.csv")
+    digest = landing_digest([a], source)
+    assert landing_digest([b], source) == digest
+    assert landing_digest([a], _source("*/x.csv", timezone="Europe/Berlin")) != digest
+    assert landing_digest([a, b], source) != digest
+    _write(tmp_path / "b" / "x.csv", b"2023-11-16 01:00:00,1,3")
+    assert landing_digest([b], source) != digest
+    assert len(digest) == 64
+
+
+_MOMENTS = st.integers(0, 5 * 24).map(lambda hour: f"2023-11-{14 + hour // 24} {hour % 24:02}:20:00,1,2".encode())
+_LINES = st.lists(
+    _MOMENTS | st.sampled_from([b"junk", b"2023-11-16 25:00:00,1,2", b"2023-11-16 01:00:00Z,0,2"]), max_size=8
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    files=st.dictionaries(st.sampled_from(["2023-11-15", "2023-11-16", "2023-11-17"]), _LINES, min_size=1),
+    timezone=st.sampled_from(["UTC", "Europe/Berlin", "America/Los_Angeles", "Pacific/Kiritimati"]),
+    is_dated=st.booleans(),
+    batch_bytes=st.sampled_from([1, 60, 10_000]),
+)
+def test_each_line_is_in_exactly_one_day(files, timezone, is_dated, batch_bytes, tmp_path):
+    for old in tmp_path.glob("*.csv"):
+        old.unlink()
+    for name, lines in files.items():
+        _write(tmp_path / f"{name}.csv", *lines)
+    source = _source("{date}.csv" if is_dated else "*.csv", timezone=timezone)
+    days = [date(2023, 11, 13) + timedelta(days=shift) for shift in range(8)]
+    rows = pl.concat(_read(source, day, tmp_path, batch_bytes=batch_bytes) for day in days)
+    without_day, n_lines = set(), 0
+    for file in _list(source, None, tmp_path):
+        with open_file(file) as stream:
+            n = count_lines(stream) - 1
+        try:
+            assert _days_in(source, file, tmp_path) == set(rows.filter(pl.col("file") == file)["day"])
+            n_lines += n
+        except InputError:
+            without_day.add(file)
+    assert rows.select("file", "line_number").is_unique().all()
+    assert len(rows) == n_lines
+    assert without_day.isdisjoint(rows["file"])
+    assert not (is_dated and without_day)
+
+
+def test_splitting_keeps_the_first_of_equal_records_within_a_source():
+    raw = (
+        RAW_REQUESTS.schema.to_frame()
+        .clear(6)
+        .with_columns(
+            source=pl.Series(["b", "a", "a", "a", "a", "a"]),
+            file=pl.Series(["1", "2", "1", "1", "1", "1"]),
+            line_number=pl.Series([1, 1, 10, 9, 2, 3]),
+            record_hash=pl.Series(["x", "x", "x", "x", "y", "y"]),
+            reason=pl.Series([None, None, None, None, "bad_time", "bad_time"]),
+        )
+    )
+    requests, duplicates, quarantined = split_requests(raw)
+    assert requests.select("source", "file", "line_number").rows() == [("a", "1", 9), ("b", "1", 1)]
+    assert duplicates == {"a": 2, "b": 0}
+    assert quarantined["line_number"].to_list() == [2, 3]
+    assert split_requests(raw.clear())[1] == {}

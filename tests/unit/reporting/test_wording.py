@@ -1,0 +1,57 @@
+import doctest
+
+import pytest
+
+from fleetopt.reporting import wording
+from tests.unit.reporting.samples import ALL_DOCUMENTS, ONE_POOL, document
+
+
+def test_examples() -> None:
+    assert doctest.testmod(wording).failed == 0
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "0"),
+        (0.04321, "0.0432"),
+        (0.5, "0.500"),
+        (0.9996, "1.00"),
+        (9.996, "10.0"),
+        (99.96, "100"),
+        (12345.6, "12,346"),
+    ],
+)
+def test_three_digits(value: float, text: str) -> None:
+    assert wording.three_digits(value) == text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(999.994, "$999.99"), (999.996, "$1,000"), (0.0, "$0.00"), (-5.0, "-$5.00"), (None, "-")]
+)
+def test_usd(value: float | None, text: str) -> None:
+    assert wording.usd(value) == text
+
+
+def test_missing_values_are_a_dash() -> None:
+    for function in (wording.count, wording.seconds, wording.rate, wording.percent):
+        assert function(None) == "-"
+    assert wording.interval(None, None) == ""
+
+
+def test_window_names_missing_days_as_ranges() -> None:
+    assert wording.window(document(days_missing=20)).endswith("missing: 2023-10-20 to 2023-11-08 (20 days)")
+
+
+def test_saving_needs_a_confirmed_baseline_and_prices() -> None:
+    changed = document()
+    changed["saving"] = None
+    assert wording.saving(changed) == "None to claim: the GPU profiles carry no price."
+    changed["baselines"]["homogeneous"]["verdict"] = "refuted"
+    assert wording.saving(changed) == "None to claim: the fleet of one pool to compare with is itself refuted."
+    assert wording.saving(ALL_DOCUMENTS["infeasible"]) == "None to claim: there is no plan."
+
+
+def test_band_of_one_pool_and_of_no_compression() -> None:
+    assert wording.band(document(ONE_POOL)["plan"]).startswith("none")
+    assert wording.band({"boundary_tokens": 4096, "gamma": 1.0}) == "gamma 1: nothing is compressed"

@@ -13,7 +13,7 @@ def build_docs_assets() -> list[dg.AssetsDefinition]:
     """Define the Data Docs."""
 
     @dg.asset(
-        deps=["core_requests"],
+        deps=list(SUITES),
         group_name=PUBLISHED,
         owners=OWNERS,
         kinds={"greatexpectations"},

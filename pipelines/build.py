@@ -9,11 +9,16 @@ from assets.checks import build_checks
 from assets.core import build_core_assets
 from assets.docs import build_docs_assets
 from assets.partitions import Calendar
+from assets.planning import build_planning_assets
+from assets.published import build_published_assets
 from assets.raw import build_raw_assets
+from assets.reports import build_report_assets
 from assets.staging import build_staging_assets
+from assets.workload import build_workload_assets
 from pipelines.jobs import JOBS
 from pipelines.resources.data_docs import DataDocs
 from pipelines.resources.io_manager import DeltaIOManager
+from pipelines.resources.provenance import Provenance
 from pipelines.resources.raw_files import RawFiles
 from pipelines.resources.settings import Settings
 from pipelines.resources.sources import Landing
@@ -50,6 +55,10 @@ def build_defs(
             *build_raw_assets(calendar),
             *build_staging_assets(calendar),
             *build_core_assets(calendar),
+            *build_workload_assets(calendar),
+            *build_planning_assets(calendar),
+            *build_report_assets(calendar),
+            *build_published_assets(calendar),
             *build_docs_assets(),
         ],
         asset_checks=build_checks(calendar),
@@ -72,4 +81,5 @@ def build_resources(settings: Settings) -> dict[str, Any]:
         "landing": Landing(settings, RawFiles(settings.paths.raw)),
         "validator": Validator(),
         "data_docs": DataDocs(settings.paths.expectations),
+        "provenance": Provenance(tables),
     }

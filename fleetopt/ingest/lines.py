@@ -14,6 +14,12 @@ from fleetopt.errors import InputError
 from fleetopt.ingest.formats.base import Clock, LogFormat, Parser
 from fleetopt.schemas import RAW_REQUESTS
 
+PUBLIC_HASH_KEY: Final = b"fleetopt-public-default-key"
+"""Key of the record hashes where the user gives none.
+
+It is public, so whoever guesses a line can confirm the guess from its hash. Set ``FLEETOPT_HASH_KEY`` wherever lines are
+sensitive; days that are ingested under another key are read again.
+"""
 BATCH_BYTES: Final = 16 << 20
 MAX_LINE_BYTES: Final = 64 << 20
 """A longer line is counted and hashed, but not parsed."""

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 from pipelines.resources.paths import PROJECT_ROOT
 from pipelines.resources.tables import TableStore
@@ -38,6 +39,21 @@ def git_commit(root: Path = PROJECT_ROOT) -> str:
 def package_versions() -> dict[str, str]:
     """Versions of the packages that results depend on."""
     return {name: _version(name) for name in PACKAGES}
+
+
+class Provenance:
+    """What a step of this process is made from, to be kept beside its result."""
+
+    def __init__(self, tables: TableStore) -> None:
+        self.tables = tables
+
+    def describe(self, input_tables: Iterable[str]) -> dict[str, Any]:
+        """Commit, package versions, and Delta versions of the tables that were read, as they stand."""
+        return {
+            "git_commit": git_commit(),
+            "packages": package_versions(),
+            "delta_versions": input_versions(self.tables, input_tables),
+        }
 
 
 def input_versions(tables: TableStore, names: Iterable[str]) -> dict[str, int | None]:

@@ -6,14 +6,8 @@ from pathlib import Path
 
 from fleetopt.config import Config, parse_config
 from fleetopt.errors import InputError
+from fleetopt.ingest.lines import PUBLIC_HASH_KEY
 from pipelines.resources.paths import PROJECT_ROOT, DataPaths, data_paths
-
-PUBLIC_HASH_KEY = b"fleetopt-public-default-key"
-"""Key of the line hashes when ``FLEETOPT_HASH_KEY`` is not set.
-
-It is public, so whoever guesses a line can confirm the guess from its hash. Set a key of your own wherever lines are
-sensitive; a change of key re-reads the days that are ingested again.
-"""
 
 
 @dataclass(frozen=True, slots=True)

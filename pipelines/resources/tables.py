@@ -104,7 +104,7 @@ class TableStore:
             predicate=_days_predicate(first_day, last_day),
             commit_properties=CommitProperties(custom_metadata=dict(commit_metadata or {})),
         )
-        return self.version(table)
+        return DeltaTable(self.path(table)).version()
 
     def withdraw(self, tables: Iterable[str], day: date, commit_metadata: Mapping[str, str] | None = None) -> list[str]:
         """Take a day out of tables; those that do not hold it stay as they are.

@@ -10,7 +10,8 @@ from great_expectations.core.batch_definition import BatchDefinition
 from great_expectations.core.expectation_validation_result import ExpectationValidationResult
 
 CHUNK_ROWS = 1_000_000
-_RESULT_FORMAT = {"result_format": "BASIC", "partial_unexpected_count": 3}
+_MAX_EXAMPLES = 3
+_RESULT_FORMAT = {"result_format": "BASIC", "partial_unexpected_count": _MAX_EXAMPLES}
 
 
 class ValidationMachineryError(Exception):
@@ -122,14 +123,15 @@ def quiet(context: Any) -> Any:
     return context
 
 
-def _batches() -> BatchDefinition:
+def _batches() -> BatchDefinition[Any]:
     context = quiet(gx.get_context(mode="ephemeral"))
     asset = context.data_sources.add_pandas("frames").add_dataframe_asset("chunk")
-    return asset.add_batch_definition_whole_dataframe("rows")
+    batches: BatchDefinition[Any] = asset.add_batch_definition_whole_dataframe("rows")
+    return batches
 
 
 def _run(
-    batches: BatchDefinition, chunk: pl.DataFrame, suite: gx.ExpectationSuite
+    batches: BatchDefinition[Any], chunk: pl.DataFrame, suite: gx.ExpectationSuite
 ) -> Iterable[ExpectationValidationResult]:
     try:
         batch = batches.get_batch({"dataframe": chunk.to_pandas()})
@@ -178,5 +180,5 @@ def _add(total: ExpectationOutcome, part: ExpectationOutcome) -> ExpectationOutc
         passed=total.passed and part.passed,
         rows=total.rows + part.rows,
         unexpected=total.unexpected + part.unexpected,
-        examples=(*total.examples, *part.examples)[: _RESULT_FORMAT["partial_unexpected_count"]],  # type: ignore[misc]
+        examples=(*total.examples, *part.examples)[:_MAX_EXAMPLES],
     )

@@ -1,15 +1,9 @@
 """Fixtures: a small project of two sources with logs that the tests write."""
 
-import warnings
 from pathlib import Path
 
 import dagster as dg
 import pytest
-
-with warnings.catch_warnings():
-    # Great Expectations imports modules that Python has deprecated; nothing here can change that.
-    warnings.simplefilter("ignore", DeprecationWarning)
-    import great_expectations  # noqa: F401
 
 from tests.dagster.project import Project
 

@@ -17,8 +17,8 @@ from fleetopt.schemas import RAW_REQUESTS
 PUBLIC_HASH_KEY: Final = b"fleetopt-public-default-key"
 """Key of the record hashes where the user gives none.
 
-It is public, so whoever guesses a line can confirm the guess from its hash. Set ``FLEETOPT_HASH_KEY`` wherever lines are
-sensitive; days that are ingested under another key are read again.
+It is public, so whoever guesses a line can confirm the guess from its hash. Set ``FLEETOPT_HASH_KEY`` wherever lines
+are sensitive; days that are ingested under another key are read again.
 """
 BATCH_BYTES: Final = 16 << 20
 MAX_LINE_BYTES: Final = 64 << 20

@@ -31,6 +31,8 @@ _TARGET_PROBABILITY = 0.99
 _REPLICATIONS, _MOST_REPLICATIONS = 10, 40
 _REQUESTS, _POOL_REQUESTS, _MOST_REQUESTS = 20_000, 2_000, 200_000
 _ROUNDS = 12
+_LEAST_GAIN = 0.005
+"""Share of the target that the P99 of a pool has to fall by in a repair, or more replicas will not mend it."""
 _STREAMS = {"arrivals": 0, "lengths": 1, "compressible": 2, "bootstrap": 3}
 
 
@@ -107,14 +109,16 @@ def prove(
         Told, in words, what is being simulated.
     """
     repairs: list[str] = []
+    before: tuple[PoolEvidence, ...] = ()
     mixtures = split(problem.lengths, plan.boundary_tokens, plan.gamma)
     for attempt in range(_ROUNDS + 1):
         on_progress(f"simulating {plan.replicas} replicas" + (f", repair {attempt}" if attempt else ""))
         evidence = (*_peak_evidence(plan, problem, seed), *replay_evidence(plan, day, problem.slo_ttft_p99_s, seed))
         verdicts = {pool.name: _pool_verdict(pool.name, evidence) for pool in plan.pools}
         overall = _worst(verdicts.values())
-        if overall == "confirmed" or attempt == _ROUNDS:
+        if overall == "confirmed" or attempt == _ROUNDS or not _still_falling(evidence, before, verdicts, problem):
             break
+        before = evidence
         pools: list[PoolPlan] = []
         for pool, mixture in zip(plan.pools, mixtures, strict=True):
             if verdicts[pool.name] == "confirmed":
@@ -242,10 +246,25 @@ def _pool_verdict(pool: str, evidence: tuple[PoolEvidence, ...]) -> Verdict:
     return _worst(counted)
 
 
+def _still_falling(
+    evidence: tuple[PoolEvidence, ...],
+    before: tuple[PoolEvidence, ...],
+    verdicts: dict[str, Verdict],
+    problem: Problem,
+) -> bool:
+    """Whether the last repair lowered the P99 at the peak in any pool that is not confirmed; at first, hope."""
+    falls = [
+        old.ttft_p99_s - new.ttft_p99_s
+        for old, new in zip(before, evidence, strict=False)
+        if new.scenario == PEAK and verdicts[new.pool] != "confirmed"
+    ]
+    return not falls or max(falls) > _LEAST_GAIN * problem.slo_ttft_p99_s
+
+
 def _replicas_to_add(
     pool: PoolPlan, verdict: Verdict, evidence: tuple[PoolEvidence, ...], slo_ttft_p99_s: float
 ) -> int:
-    """One where the verdict is open; else a twentieth of the pool per multiple of the target missed, up to a quarter."""
+    """One where the verdict is open; else 5 % of the pool per multiple of the target missed, at most a quarter."""
     if verdict == "undecided":
         return 1
     miss = max(item.ttft_p99_lower_s for item in evidence if item.pool == pool.name and item.verdict == "refuted")

@@ -86,28 +86,39 @@ def recommend(
         proof=chosen,
         homogeneous=proofs.get(result.homogeneous) if result.homogeneous else None,
         pool_routing=proofs.get(result.pool_routing) if result.pool_routing else None,
-        replicas_upper_band=_replicas_upper_band(chosen.plan, upper),
+        replicas_upper_band=_replicas_upper_band(chosen.plan, problem, upper),
     )
 
 
-def _replicas_upper_band(plan: FleetPlan, upper: Problem) -> dict[str, int]:
-    """Replicas of the plan's pools, boundary, band and profiles kept, at the upper band of rate and lengths."""
-    mixtures = split(upper.lengths, plan.boundary_tokens, plan.gamma)
-    requests = sum(mixture.requests for mixture in mixtures)
+def _replicas_upper_band(plan: FleetPlan, problem: Problem, upper: Problem) -> dict[str, int]:
+    """Replicas of the plan's pools at the upper band of rate and lengths; boundary, band and profiles are kept.
+
+    What the simulator had to add to the model's number for the plan is added here as well.
+    """
     replicas = {}
+    for pool, modelled, at_upper in zip(plan.pools, _modelled(plan, problem), _modelled(plan, upper), strict=True):
+        if modelled is not None and at_upper is not None:
+            replicas[pool.name] = max(pool.replicas, at_upper + pool.replicas - modelled)
+    return replicas
+
+
+def _modelled(plan: FleetPlan, problem: Problem) -> list[int | None]:
+    """Replicas that the model asks for in each of the plan's pools; None where it finds no number."""
+    mixtures = split(problem.lengths, plan.boundary_tokens, plan.gamma)
+    requests = sum(mixture.requests for mixture in mixtures)
+    replicas: list[int | None] = []
     for pool, mixture in zip(plan.pools, mixtures, strict=True):
         sized = size_pool(
             pool.name,
             mixture,
-            upper.arrival_rate_rps * mixture.requests / requests,
+            problem.arrival_rate_rps * mixture.requests / requests,
             pool.profile,
             PoolRequirements(
-                slo_ttft_p99_s=upper.slo_ttft_p99_s,
-                max_utilization=upper.max_utilization,
-                spare_replicas=upper.spare_replicas,
+                slo_ttft_p99_s=problem.slo_ttft_p99_s,
+                max_utilization=problem.max_utilization,
+                spare_replicas=problem.spare_replicas,
                 max_context_tokens=pool.max_context_tokens,
             ),
         )
-        if not isinstance(sized, str):
-            replicas[pool.name] = max(sized.replicas, pool.replicas)
+        replicas.append(None if isinstance(sized, str) else sized.replicas)
     return replicas

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 
-.PHONY: run test setup ui lint lock bench clean
+.PHONY: run test setup ui lint lock clean
 
 run: setup
 	@$(BIN)/fleetopt demo

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from datetime import date, timedelta
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -161,7 +162,7 @@ class _Planner:
 def input_digests(
     histogram: pl.DataFrame, arrivals: pl.DataFrame, requests: pl.DataFrame, config: Config, fleet: str
 ) -> dict[str, str]:
-    """SHA-256 of the content of all that a fleet's recommendation is computed from.
+    """SHA-256 of the content of all that a fleet's recommendation is computed from, and the release that computes it.
 
     Parameters
     ----------
@@ -176,6 +177,7 @@ def input_digests(
         "arrivals": _digest(arrivals),
         "requests_of_the_day": _digest(requests),
         "configuration": _text_digest(declared),
+        "fleetopt": version("fleetopt"),
     }
 
 

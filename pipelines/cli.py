@@ -5,7 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,13 +45,15 @@ def nightly(
 
 @app.command()
 def demo(data: DataOption = None) -> None:
-    """Write 35 days of demo logs and plan the last of them."""
-    from pipelines.demo import LAST_DAY, demo_settings, write_demo_logs
+    """Write 35 days of demo logs and plan the last two."""
+    from pipelines.demo import FIRST_DAY, LAST_DAY, demo_settings, write_demo_logs
     from pipelines.nightly import run_night
 
     settings = demo_settings(data)
     with _night_progress(enabled=True) as progress:
         write_demo_logs(settings, progress)
+        # The night before is planned as well, so that the report can say how well its recommendation held.
+        run_night(settings, LAST_DAY - timedelta(days=1), progress, ingest_from=FIRST_DAY)
         night = run_night(settings, LAST_DAY, progress)
     _print_night(night, show_steps=False, as_json=False)
 

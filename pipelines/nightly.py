@@ -71,7 +71,7 @@ class _DayFailedError(Exception):
     """The data of a day was refused; the message says which and why."""
 
 
-def run_night(settings: Settings, day: date | None, progress: Progress) -> Night:
+def run_night(settings: Settings, day: date | None, progress: Progress, *, ingest_from: date | None = None) -> Night:
     """Bring the window up to date and plan a day, doing only what is out of date.
 
     Parameters
@@ -80,6 +80,8 @@ def run_night(settings: Settings, day: date | None, progress: Progress) -> Night
     day : datetime.date, optional
         Day to plan, UTC; default: the last one that is over.
     progress : Progress
+    ingest_from : datetime.date, optional
+        First day to bring up to date; default: the first of the window.
 
     Raises
     ------
@@ -90,7 +92,8 @@ def run_night(settings: Settings, day: date | None, progress: Progress) -> Night
     day = day or datetime.now(UTC).date() - timedelta(days=1)
     _check_request(settings, day)
     night = _NightRun(settings, progress)
-    first = max(settings.config.pipeline.first_day, day - timedelta(days=settings.config.pipeline.window_days - 1))
+    pipeline = settings.config.pipeline
+    first = ingest_from or max(pipeline.first_day, day - timedelta(days=pipeline.window_days - 1))
     earlier = [first + timedelta(days=offset) for offset in range((day - first).days)]
     with open_instance(settings) as instance, sampled_memory() as samples:
         outdated = [window_day for window_day in earlier if night.is_out_of_date(window_day)]

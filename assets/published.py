@@ -44,7 +44,7 @@ def build_published_assets(calendar: Calendar) -> list[dg.AssetsDefinition]:
         day = partition_day(context)
         root = context.resources.settings.paths.published
         side = context.resources.provenance.describe(_INPUT_TABLES) | {
-            "dagster_run_id": context.run_id,
+            "dagster_run_id": context.run.run_id,
             "published_at": datetime.now(UTC).isoformat(timespec="seconds"),
         }
         directories = []

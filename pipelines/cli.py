@@ -35,11 +35,11 @@ def nightly(
     as_json: JsonOption = False,
 ) -> None:
     """Plan a day from the logs: ingest, plan, prove, publish."""
+    settings, asked = _settings(config, data), _parse_day(day)
     from pipelines.nightly import run_night
 
-    settings = _settings(config, data)
     with _night_progress(enabled=not as_json) as progress:
-        night = run_night(settings, _parse_day(day), progress)
+        night = run_night(settings, asked, progress)
     _print_night(night, show_steps=steps, as_json=as_json)
 
 
@@ -113,7 +113,8 @@ def _night_progress(*, enabled: bool) -> Iterator[Any]:
         TimeRemainingColumn(),
         TextColumn("{task.description}"),
     )
-    with Bar(*columns, console=Console(stderr=True), transient=True, disable=not enabled) as bar:
+    console = Console(stderr=True)
+    with Bar(*columns, console=console, transient=True, disable=not (enabled and console.is_terminal)) as bar:
         task = bar.add_task("starting", total=None)
         yield Progress(
             on_days=lambda done, total: bar.update(task, completed=done, total=total),

@@ -25,24 +25,24 @@ class StepCost:
 
 class _MessageHandler(logging.Handler):
     def __init__(self, on_message: Callable[[str], None]) -> None:
-        super().__init__(logging.INFO)
+        super().__init__(logging.DEBUG)
         self.on_message = on_message
 
     def emit(self, record: logging.LogRecord) -> None:
         meta = getattr(record, "dagster_meta", {})
         event = meta.get("dagster_event")
-        if event is None:
+        if event is None and record.levelno >= logging.INFO:
             self.on_message(str(meta.get("orig_message", record.getMessage())))
-        elif event.event_type_value == "STEP_START":
+        elif event is not None and event.event_type_value == "STEP_START":
             self.on_message(event.step_key)
 
 
 def progress_logger(on_message: Callable[[str], None]) -> dg.LoggerDefinition:
     """A Dagster logger that hands on the names of steps that start and what steps say themselves."""
 
-    @dg.logger(description="The progress line of a night that runs in the foreground.")
+    @dg.logger(config_schema=None, description="The progress line of a night that runs in the foreground.")
     def progress(_context: dg.InitLoggerContext) -> logging.Logger:
-        logger = logging.Logger("fleetopt.progress", logging.INFO)
+        logger = logging.Logger("fleetopt.progress", logging.DEBUG)
         logger.addHandler(_MessageHandler(on_message))
         return logger
 

@@ -8,6 +8,7 @@ import great_expectations as gx
 import polars as pl
 from great_expectations.core.batch_definition import BatchDefinition
 from great_expectations.core.expectation_validation_result import ExpectationValidationResult
+from great_expectations.data_context.types.base import DataContextConfig, InMemoryStoreBackendDefaults
 
 CHUNK_ROWS = 1_000_000
 _MAX_EXAMPLES = 3
@@ -124,7 +125,10 @@ def quiet(context: Any) -> Any:
 
 
 def _batches() -> BatchDefinition[Any]:
-    context = quiet(gx.get_context(mode="ephemeral"))
+    # The default ephemeral context leaves a temporary directory behind for pages that nobody builds.
+    stores = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)
+    config = DataContextConfig(store_backend_defaults=stores)
+    context = quiet(gx.get_context(mode="ephemeral", project_config=config))
     asset = context.data_sources.add_pandas("frames").add_dataframe_asset("chunk")
     batches: BatchDefinition[Any] = asset.add_batch_definition_whole_dataframe("rows")
     return batches

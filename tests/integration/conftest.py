@@ -1,0 +1,20 @@
+"""A project of three days, and proofs that are quick because their simulations are small."""
+
+from pathlib import Path
+
+import pytest
+
+from fleetopt.planner import proof
+from tests.dagster.project import Project
+
+
+@pytest.fixture(autouse=True)
+def _small_simulations(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(proof, "_REQUESTS", 2000)
+    monkeypatch.setattr(proof, "_POOL_REQUESTS", 200)
+    monkeypatch.setattr(proof, "_ROUNDS", 3)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project.create(tmp_path)

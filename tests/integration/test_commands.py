@@ -1,0 +1,139 @@
+"""The commands as other programs use them: JSON contracts, exit status, one line of error, nothing half-written."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLES = ROOT / "data" / "samples"
+PLAN = ("plan", "--slo-ttft-p99", "1")
+SIMULATE = ("simulate", "--profile", "a100-llama2-7b")
+
+
+def fleetopt(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from pipelines.cli import main; main()", *map(str, arguments)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def json_of(*arguments: object) -> dict:
+    result = fleetopt(*arguments, "--json")
+    assert result.returncode == 0, result.stderr
+    return json.loads(result.stdout)
+
+
+@pytest.fixture
+def trace(tmp_path):
+    rng = np.random.default_rng(5)
+    path = tmp_path / "requests.parquet"
+    pl.DataFrame(
+        {
+            "arrival_s": np.cumsum(rng.exponential(0.5, 400)) - 0.0,
+            "prompt_tokens": rng.integers(50, 3000, 400),
+            "output_tokens": rng.integers(1, 200, 400),
+        }
+    ).write_parquet(path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("sample", "more"), [("azure.csv", []), ("mooncake.jsonl", ["--start", "2023-11-16T18:15:00Z"])]
+)
+def test_ingest_balances_and_writes_both_files(tmp_path, sample, more):
+    balance = json_of("ingest", SAMPLES / sample, "--format", "auto", "--out", tmp_path / "out", *more)
+    assert set(balance) == {"lines", "requests", "duplicates", "quarantined"}
+    assert balance["lines"] == balance["requests"] + balance["duplicates"] + balance["quarantined"] > 0
+    requests = pl.read_parquet(tmp_path / "out" / "requests.parquet")
+    assert requests.columns == ["arrival_time", "arrival_s", "prompt_tokens", "output_tokens", "archetype"]
+    assert requests.height == balance["requests"]
+    assert requests["arrival_s"][0] == 0
+    assert pl.read_parquet(tmp_path / "out" / "quarantine.parquet").height == balance["quarantined"]
+
+
+def test_plan_has_its_documented_keys_and_adds_up(trace):
+    plan = json_of("plan", "--cdf", "azure", "--rate", 100, "--slo-ttft-p99", 1.5, "--profile", "a100-llama2-7b")
+    assert set(plan) == {"status", "reason", "boundary_tokens", "gamma", "pools", "usd_per_hour", "baselines"}
+    assert set(plan["baselines"]) == {"homogeneous", "pool_routing"}
+    assert plan["status"] == "feasible"
+    assert sum(pool["replicas"] for pool in plan["pools"]) * 2.21 == pytest.approx(plan["usd_per_hour"])
+    assert sum(pool["arrival_rate_rps"] for pool in plan["pools"]) == pytest.approx(100)
+    assert all(pool["ttft_p99_s"] <= 1.5 for pool in plan["pools"])
+    of_trace = json_of("plan", "--cdf", trace, "--rate", 5, "--slo-ttft-p99", 1.5, "--profile", "a100-llama2-7b")
+    assert of_trace["status"] == "feasible"
+
+
+def test_an_infeasible_plan_is_an_answer_and_not_an_error(tmp_path):
+    cdf = tmp_path / "cdf.json"
+    cdf.write_text(json.dumps({"cdf": [[1000, 0.5], [8000, 1.0]]}))
+    plan = json_of("plan", "--cdf", cdf, "--rate", 1, "--slo-ttft-p99", 0.05, "--profile", "a100-llama2-7b")
+    assert (plan["status"], plan["pools"], plan["usd_per_hour"]) == ("infeasible", [], None)
+    assert "idle" in plan["reason"]
+
+
+def test_simulate_has_its_documented_keys_and_writes_every_request_in_order(trace, tmp_path):
+    out = tmp_path / "records.parquet"
+    result = json_of(
+        "simulate", "--trace", trace, "--profile", "a100-llama2-7b", "--replicas", 2, "--requests-out", out
+    )
+    assert set(result) == {
+        "requests",
+        "rejected",
+        "verdict",
+        "ttft_p50_s",
+        "ttft_p99_s",
+        "tpot_p50_s",
+        "tpot_p99_s",
+        "slot_utilization",
+        "kv_utilization",
+        "busy",
+        "preemptions",
+    }
+    assert result["verdict"] in {"stable", "unstable", "undecided"}
+    records, requests = pl.read_parquet(out), pl.read_parquet(trace)
+    assert records["arrival_s"].equals(requests["arrival_s"])
+    assert records["prompt_tokens"].equals(requests["prompt_tokens"])
+    assert (records["first_token_s"] > records["arrival_s"]).all()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["ingest", "missing.csv", "--out", "{tmp}/o"], "missing.csv"),
+        (["ingest", "{tmp}/empty.csv", "--format", "azure", "--out", "{tmp}/o"], "empty.csv"),
+        (["ingest", "{samples}/mooncake.jsonl", "--out", "{tmp}/o"], "--start"),
+        (["ingest", "{samples}/azure.csv", "--format", "nginx", "--out", "{tmp}/o"], "nginx"),
+        ([*PLAN, "--cdf", "nowhere.json", "--rate", "1", "--profile", "a100-llama2-7b"], "nowhere"),
+        ([*PLAN, "--cdf", "azure", "--rate", "1", "--profile", "b200"], "b200"),
+        ([*PLAN, "--cdf", "azure", "--rate", "-1", "--profile", "a100-llama2-7b"], "-1"),
+        (["plan", "--cdf", "azure"], "--rate"),
+        ([*SIMULATE, "--trace", "{tmp}/empty.csv", "--replicas", "1"], "Parquet"),
+        ([*SIMULATE, "--trace", "{trace}", "--replicas", "0"], "replicas"),
+        ([*SIMULATE, "--trace", "{trace}", "--replicas", "1", "--router", "x"], "router"),
+        (["nightly", "--config", "{tmp}/none.toml"], "none.toml"),
+        (["nightly", "--date", "yesterday"], "--date"),
+        (["fly"], "fly"),
+    ],
+)
+def test_bad_input_is_one_line_and_status_2(tmp_path, trace, arguments, expected):
+    (tmp_path / "empty.csv").touch()
+    places = {"{tmp}": str(tmp_path), "{samples}": str(SAMPLES), "{trace}": str(trace)}
+    filled = []
+    for argument in arguments:
+        for name, place in places.items():
+            argument = argument.replace(name, place)  # noqa: PLW2901
+        filled.append(argument)
+    result = fleetopt(*filled)
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.count("\n") == 1
+    assert expected in result.stderr
+    assert not (tmp_path / "o").exists()

@@ -11,6 +11,23 @@ PUBLISHED = "published"
 CORE_TABLES = ("core_requests", "core_length_histogram", "core_arrivals")
 """Tables that hold audited days only; a day is withdrawn from all of them before it is staged again."""
 
+PLAN_TABLES = (
+    "out_fleet_candidates",
+    "out_simulation_summary",
+    "out_fleet_recommendation",
+    "out_accuracy_report",
+)
+"""Tables of what was concluded from a day; withdrawn together with it, until it is planned again."""
+
+PROVENANCE_TABLES = (
+    "core_requests",
+    "core_length_histogram",
+    "core_arrivals",
+    "stg_quality",
+    "out_fleet_recommendation",
+)
+"""Tables whose versions are kept beside a recommendation."""
+
 READ_RETRY = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS)
 """For steps that read places outside: a store that does not answer may do so in a minute."""
 

@@ -1,30 +1,28 @@
 """Out layer, second half: the search, its proof in the simulator, and the recommendation made of both."""
 
-import hashlib
 import json
 from collections.abc import Iterator
-from datetime import date, timedelta
-from importlib.metadata import version
-from pathlib import Path
+from datetime import date
 from typing import Any
 
 import dagster as dg
 import numpy as np
 import polars as pl
 
+from assets.hardware import fleet_profiles, running_prices
+from assets.inputs import fleet_requests, input_digests
 from assets.layers import OUT, WRITE_RETRY
 from assets.metadata import OWNERS, column_lineage, copied_from, table_metadata
 from assets.partitions import Calendar, partition_day
 from assets.window import fleets_in, read_window
 from fleetopt.config import Config, Fleet
-from fleetopt.errors import InputError
 from fleetopt.planner.plan import PlanResult
-from fleetopt.planner.problem import read_situation
+from fleetopt.planner.problem import Situation, read_situation
 from fleetopt.planner.proof import Proof, day_trace
-from fleetopt.planner.recommend import recommend
-from fleetopt.profiles import GpuProfile, load_profile, parse_profile
+from fleetopt.planner.recommend import Recommendation, recommend
 from fleetopt.reporting.document import Document, build_document, canonical_json
 from fleetopt.schemas import OUT_FLEET_CANDIDATES, OUT_FLEET_RECOMMENDATION, OUT_SIMULATION_SUMMARY, TABLES
+from fleetopt.workload.demand import Window
 from fleetopt.workload.trace import Trace
 
 _OUTS = ("out_fleet_candidates", "out_simulation_summary", "out_fleet_recommendation")
@@ -84,45 +82,34 @@ class _Planner:
         requests: pl.DataFrame,
     ) -> None:
         self.context = context
-        self.config: Config = context.resources.settings.config
+        self.settings = context.resources.settings
+        self.config: Config = self.settings.config
         self.day = partition_day(context)
-        self.window = read_window(histogram, self.day, self.config.pipeline)
-        self.histograms = dict(fleets_in(histogram, self.window))
+        self.fleets = fleets_in(histogram, self.day, self.config)
         self.arrivals, self.quality, self.requests = arrivals, quality, requests
-
-    @property
-    def fleets(self) -> list[str]:
-        """Fleets that had requests on the day."""
-        return list(self.histograms)
 
     def plan(self, name: str) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
         """Rows of the three output tables for one fleet."""
         fleet, seed = self.config.fleet[name], self.config.pipeline.seed
-        settings = self.context.resources.settings
-        histogram = self.histograms[name]
+        histogram, requests = self.fleets[name], fleet_requests(self.requests, name)
         arrivals = self.arrivals.filter(pl.col("fleet") == name)
-        requests = fleet_requests(self.requests, name)
-        situation = read_situation(histogram, arrivals, fleet, fleet_profiles(fleet, name, settings.config_path), seed)
-        found = recommend(
-            situation.problem,
-            situation.upper,
-            requests_trace(requests, fleet, seed),
-            seed,
-            lambda message: self.context.log.info(f"{name}: {message}"),
-        )
+        quality = self.quality.filter(pl.col("source").is_in(list(self.config.sources_of(name))))
+        window = read_window(histogram, self.day, self.config.pipeline)
+        profiles = fleet_profiles(fleet, name, self.settings.config_path)
+        situation = read_situation(histogram, arrivals, fleet, profiles, seed)
+        found = self._recommend(name, window, situation, requests_trace(requests, fleet, seed))
         document = build_document(
             fleet_name=name,
             fleet=fleet,
             day=self.day,
-            window=self.window,
+            window=window,
             demand=situation.demand,
             band_method=situation.band_method,
             rejected_fraction=situation.rejected_fraction,
-            problem=situation.problem,
+            usd_per_replica_hour=running_prices(fleet, name, self.settings.config_path),
             recommendation=found,
-            previous=latest_document(self.context.resources.tables, name, before=self.day),
-            inputs=input_digests(histogram, arrivals, requests, self.config, name),
-            caveats=self._caveats(name, situation.rejected_fraction),
+            inputs=input_digests(histogram, arrivals, quality, requests, self.settings, name),
+            caveats=self._caveats(name, window, quality, situation.rejected_fraction),
             seed=seed,
         )
         return (
@@ -131,7 +118,28 @@ class _Planner:
             _recommendation_row(self.day, document),
         )
 
-    def _caveats(self, name: str, rejected_fraction: float) -> list[str]:
+    def _recommend(self, name: str, window: Window, situation: Situation, day: Trace) -> Recommendation:
+        """Search and prove; or say why there is nothing to search."""
+        pipeline, reason = self.config.pipeline, ""
+        if len(window.days_held) < pipeline.min_window_days:
+            reason = (
+                f"the window holds {len(window.days_held)} audited days of this fleet, "
+                f"pipeline.min_window_days asks for {pipeline.min_window_days}"
+            )
+        elif situation.problem is None or situation.upper is None:
+            limit = self.config.fleet[name].max_context_tokens
+            reason = f"every request is longer than the fleet's max_context_tokens of {limit:,}"
+        else:
+            return recommend(
+                situation.problem,
+                situation.upper,
+                day,
+                pipeline.seed,
+                lambda message: self.context.log.info(f"{name}: {message}"),
+            )
+        return Recommendation(result=PlanResult(plan=None, reason=reason), replicas_upper_band={})
+
+    def _caveats(self, name: str, window: Window, quality: pl.DataFrame, rejected_fraction: float) -> list[str]:
         """What is unusual about the fleet's logs, in sentences."""
         caveats = []
         if rejected_fraction > 0:
@@ -139,7 +147,7 @@ class _Planner:
                 f"{rejected_fraction:.3%} of the window's requests are longer than "
                 f"{self.config.fleet[name].max_context_tokens:,} tokens: the fleet refuses them."
             )
-        held = self.quality.filter(pl.col("day").is_in(self.window.days_held))
+        held = quality.filter(pl.col("day").is_in(window.days_held))
         for source, declared in self.config.sources_of(name).items():
             counts = held.filter(pl.col("source") == source).select(
                 pl.col("requests", "duplicates", "quarantined", "distinct_arrival_times").sum()
@@ -159,87 +167,16 @@ class _Planner:
         return caveats
 
 
-def input_digests(
-    histogram: pl.DataFrame, arrivals: pl.DataFrame, requests: pl.DataFrame, config: Config, fleet: str
-) -> dict[str, str]:
-    """SHA-256 of the content of all that a fleet's recommendation is computed from, and the release that computes it.
-
-    Parameters
-    ----------
-    histogram, arrivals, requests : pl.DataFrame
-        The fleet's rows: of the window, of the window, of the day.
-    config : fleetopt.config.Config
-    fleet : str
-    """
-    declared = config.fleet[fleet].model_dump_json() + config.pipeline.model_dump_json()
-    return {
-        "length_histogram": _digest(histogram),
-        "arrivals": _digest(arrivals),
-        "requests_of_the_day": _digest(requests),
-        "configuration": _text_digest(declared),
-        "fleetopt": version("fleetopt"),
-    }
-
-
-def is_current(document: Document, tables: Any, config: Config) -> bool:
-    """Whether a recommendation was made from the tables and the configuration as they are now."""
-    fleet = document["fleet"]
-    if fleet not in config.fleet:
-        return False
-    day = date.fromisoformat(document["day"])
-    first_day = day - timedelta(days=config.pipeline.window_days - 1)
-    of_fleet = pl.col("fleet") == fleet
-    now = input_digests(
-        tables.read("core_length_histogram", first_day, day).filter(of_fleet).collect(),
-        tables.read("core_arrivals", first_day, day).filter(of_fleet).collect(),
-        tables.read("core_requests", day, day).filter(of_fleet).collect(),
-        config,
-        fleet,
-    )
-    return bool(now == document["inputs"])
-
-
-def fleet_profiles(fleet: Fleet, name: str, config_path: Path) -> tuple[GpuProfile, ...]:
-    """The GPU profiles that a fleet may choose from, at the fleet's prices.
-
-    Raises
-    ------
-    InputError
-        A name is not in the catalogue, a file cannot be read, or a profile is not valid; names file and key.
-    """
-    profiles = []
-    for entry in fleet.profiles:
-        where = f"{config_path}: key 'fleet.{name}.profiles'"
-        try:
-            if entry.endswith(".toml"):
-                file = config_path.parent / entry
-                profile = parse_profile(file.read_text("utf-8"), str(file))
-            else:
-                profile = load_profile(entry)
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{where}: cannot read profile {entry}: {error}") from error
-        except InputError as error:
-            raise InputError(f"{where}: {error}") from error
-        price = fleet.usd_per_gpu_hour.get(entry, profile.usd_per_gpu_hour)
-        profiles.append(profile.model_copy(update={"usd_per_gpu_hour": price}))
-    return tuple(profiles)
-
-
-def fleet_requests(requests: pl.DataFrame, fleet: str) -> pl.DataFrame:
-    """A fleet's rows of ``core_requests``, in order of arrival."""
-    return requests.filter(pl.col("fleet") == fleet).sort("arrival_time", "source", "file", "line_number")
-
-
 def requests_trace(requests: pl.DataFrame, fleet: Fleet, seed: int) -> Trace:
     """The rows of a day as a trace that starts at 0."""
     arrival = requests["arrival_time"]
+    prompt, output = requests["prompt_tokens"].to_numpy(), requests["output_tokens"].to_numpy()
     fraction = fleet.compression.compressible_fraction
+    compressible = np.array([fraction.get(archetype, 0.0) for archetype in requests["archetype"]])
+    # What the model refuses for its length is not saved by compression.
+    compressible[prompt + output > fleet.max_context_tokens] = 0.0
     return day_trace(
-        (arrival - arrival.min()).dt.total_microseconds().to_numpy() / 1e6,
-        requests["prompt_tokens"].to_numpy(),
-        requests["output_tokens"].to_numpy(),
-        np.array([fraction.get(archetype, 0.0) for archetype in requests["archetype"]]),
-        seed,
+        (arrival - arrival.min()).dt.total_microseconds().to_numpy() / 1e6, prompt, output, compressible, seed
     )
 
 
@@ -329,16 +266,6 @@ def _recommendation_row(day: date, document: Document) -> pl.DataFrame:
         "document": canonical_json(document),
     }
     return pl.DataFrame([row], schema=OUT_FLEET_RECOMMENDATION.schema)
-
-
-def _digest(frame: pl.DataFrame) -> str:
-    """SHA-256 of the rows of a table's slice, whatever their order; places of lines in files are not content."""
-    content = frame.drop("file", "line_number", strict=False)
-    return _text_digest(content.sort(content.columns).write_csv())
-
-
-def _text_digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _out(name: str) -> dg.AssetOut:

@@ -5,23 +5,24 @@ import json
 from datetime import date
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import dagster as dg
 import numpy as np
 import polars as pl
 
-from assets.layers import OUT, WRITE_RETRY
+from assets.files import write_atomically
+from assets.inputs import fleet_requests
+from assets.layers import OUT, PROVENANCE_TABLES, WRITE_RETRY
 from assets.metadata import OWNERS, column_lineage, copied_from, table_metadata
 from assets.partitions import Calendar, partition_day
-from assets.planning import fleet_requests, latest_document, requests_trace
+from assets.planning import latest_document, requests_trace
 from fleetopt.accuracy.held import judge
+from fleetopt.reporting.differences import with_previous
 from fleetopt.reporting.document import Document
 from fleetopt.reporting.figures import png_bytes, report_figures, svg_text
 from fleetopt.reporting.page import render_page
 from fleetopt.schemas import OUT_ACCURACY_REPORT
 
-_INPUT_TABLES = ("core_requests", "core_length_histogram", "core_arrivals", "stg_quality", "out_fleet_recommendation")
 _LINEAGE = column_lineage(
     {
         "predicted": [("out_fleet_recommendation", "document")],
@@ -67,19 +68,20 @@ def build_report_assets(calendar: Calendar) -> list[dg.AssetsDefinition]:
         requests, cdf, candidates, quality = (
             frame.collect() for frame in (core_requests, out_length_cdf, out_fleet_candidates, stg_quality)
         )
-        provenance = resources.provenance.describe(_INPUT_TABLES)
+        provenance = resources.provenance.describe(PROVENANCE_TABLES)
         judged = []
         for text in out_fleet_recommendation.collect()["document"]:
             document = json.loads(text)
             name = document["fleet"]
-            held = _judge_earlier(resources, fleet_requests(requests, name), name, day)
+            earlier = latest_document(resources.tables, name, before=day)
+            held = _judge(earlier, resources, fleet_requests(requests, name), name, day)
             figures = report_figures(
                 document,
                 length_cdf=cdf.filter(pl.col("fleet") == name),
                 candidates=candidates.filter(pl.col("fleet") == name),
             )
             page = render_page(
-                document,
+                with_previous(document, earlier),
                 figures={title: svg_text(figure, title) for title, figure in figures.items()},
                 accuracy=held.to_dicts(),
                 quality=_quality_of(quality, resources.settings, document),
@@ -87,7 +89,7 @@ def build_report_assets(calendar: Calendar) -> list[dg.AssetsDefinition]:
                 observed_ttft_p99_s=_observed_p99_s(fleet_requests(requests, name)),
             )
             path = report_path(resources.settings.paths.reports, name, day)
-            write_page(path, page)
+            write_atomically(path, page.encode())
             context.add_output_metadata(
                 {f"page of {name}": dg.MetadataValue.path(str(path))}
                 | {f"{title} of {name}": _preview(png_bytes(figure)) for title, figure in figures.items()}
@@ -103,20 +105,8 @@ def report_path(reports: Path, fleet: str, day: date) -> Path:
     return reports / day.isoformat() / f"{fleet}.html"
 
 
-def write_page(path: Path, page: str) -> None:
-    """Write a page so that a reader sees the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        temporary.write_text(page, "utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def _judge_earlier(resources: Any, requests: pl.DataFrame, name: str, day: date) -> pl.DataFrame:
+def _judge(earlier: Document | None, resources: Any, requests: pl.DataFrame, name: str, day: date) -> pl.DataFrame:
     """Replay the day on the fleet's latest earlier recommendation; no rows if there is none."""
-    earlier = latest_document(resources.tables, name, before=day)
     if earlier is None:
         return OUT_ACCURACY_REPORT.schema.to_frame()
     config = resources.settings.config
@@ -127,7 +117,7 @@ def _judge_earlier(resources: Any, requests: pl.DataFrame, name: str, day: date)
 
 def _observed_p99_s(requests: pl.DataFrame) -> float | None:
     """P99 time to first token in the day's logs, s; None where they hold none."""
-    return requests["ttft_s"].drop_nulls().quantile(0.99, "higher")
+    return requests["ttft_s"].drop_nulls().quantile(0.99, "linear")
 
 
 def _quality_of(quality: pl.DataFrame, settings: Any, document: Document) -> list[dict[str, Any]]:

@@ -1,12 +1,14 @@
 """Staging layer: typed requests, each record once, the lines that could not be used, and the balance of both."""
 
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
 import polars as pl
 
-from assets.layers import CORE_TABLES, STAGING, WRITE_RETRY
+from assets.frozen import mark_withdrawn
+from assets.layers import CORE_TABLES, PLAN_TABLES, STAGING, WRITE_RETRY
 from assets.metadata import OWNERS, column_lineage, copied_from, table_metadata
 from assets.partitions import Calendar, partition_day
 from fleetopt.config import Source
@@ -53,13 +55,14 @@ def build_staging_assets(calendar: Calendar) -> list[dg.AssetsDefinition]:
         partitions_def=calendar.daily,
         group_name=STAGING,
         retry_policy=WRITE_RETRY,
-        required_resource_keys={"landing", "tables"},
+        required_resource_keys={"landing", "tables", "settings"},
     )
     def stage_requests(context: dg.AssetExecutionContext) -> Iterator[dg.Output[pl.DataFrame]]:
-        """Split the day's lines; before that, withdraw the day from core: it is audited anew."""
+        """Split the day's lines; before that, withdraw the day and what was concluded from it: it is audited anew."""
         day = partition_day(context)
         landing = context.resources.landing
-        context.resources.tables.withdraw(CORE_TABLES, day, {"dagster_run_id": context.run.run_id})
+        context.resources.tables.withdraw((*CORE_TABLES, *PLAN_TABLES), day, {"dagster_run_id": context.run.run_id})
+        mark_withdrawn(context.resources.settings.paths.published, day, datetime.now(UTC).isoformat(timespec="seconds"))
         lines = pl.concat([landing.raw.read(name, day) for name in landing.sources]).collect()
         requests, _, quarantined = split_requests(lines)
         pointers = {name: landing.raw.pointer(name, day) for name in landing.sources}

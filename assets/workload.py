@@ -51,11 +51,13 @@ def build_workload_assets(calendar: Calendar) -> list[dg.AssetsDefinition]:
         metadata=table_metadata("out_length_cdf", _CDF_LINEAGE),
     )
     def out_length_cdf(context: dg.AssetExecutionContext, core_length_histogram: pl.LazyFrame) -> pl.DataFrame:
-        pipeline = context.resources.settings.config.pipeline
-        cells = core_length_histogram.collect()
-        window = read_window(cells, partition_day(context), pipeline)
+        config, day = context.resources.settings.config, partition_day(context)
+        fleets = fleets_in(core_length_histogram.collect(), day, config)
         return pl.concat(
-            [length_cdf_rows(rows, window, fleet, pipeline.seed) for fleet, rows in fleets_in(cells, window)]
+            [
+                length_cdf_rows(rows, read_window(rows, day, config.pipeline), fleet, config.pipeline.seed)
+                for fleet, rows in fleets.items()
+            ]
         )
 
     @dg.asset(
@@ -67,15 +69,18 @@ def build_workload_assets(calendar: Calendar) -> list[dg.AssetsDefinition]:
     def out_workload_profile(
         context: dg.AssetExecutionContext, core_length_histogram: pl.LazyFrame, core_arrivals: pl.LazyFrame
     ) -> pl.DataFrame:
-        config = context.resources.settings.config
-        cells, counts = core_length_histogram.collect(), core_arrivals.collect()
-        window = read_window(cells, partition_day(context), config.pipeline)
+        config, day = context.resources.settings.config, partition_day(context)
+        counts = core_arrivals.collect()
         return pl.concat(
             [
                 workload_profile_rows(
-                    rows, counts.filter(pl.col("fleet") == fleet), window, fleet, config.fleet[fleet].peak
+                    rows,
+                    counts.filter(pl.col("fleet") == fleet),
+                    read_window(rows, day, config.pipeline),
+                    fleet,
+                    config.fleet[fleet].peak,
                 )
-                for fleet, rows in fleets_in(cells, window)
+                for fleet, rows in fleets_in(core_length_histogram.collect(), day, config).items()
             ]
         )
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
-from math import isnan
+from math import ceil, isnan
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import uuid4
@@ -23,6 +23,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
+
+_MOST_REPLICAS = 100_000
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON on standard output and nothing else there.")]
 
@@ -77,6 +79,8 @@ def ingest(
     from fleetopt.ingest.files import ingest_files
     from fleetopt.ingest.lines import PUBLIC_HASH_KEY
 
+    if not archetype:
+        raise InputError("--archetype: is empty; name a traffic class such as chat")
     with _progress("reading", enabled=not as_json) as on_progress:
         balance = ingest_files(
             files,
@@ -138,8 +142,14 @@ def plan(
     _in_range("--max-utilization", max_utilization, 0, 1, open_ends=True)
     _in_range("--max-gamma", max_gamma, 1, 4)
     _in_range("--spare-replicas", spare_replicas, 0, 1000)
-    lengths = _load_lengths(cdf, output_fraction, compressible_fraction)
-    limit = max_context or int(lengths.total_tokens[-1] + 0.5)
+    if max_context is not None:
+        _in_range("--max-context", max_context, 2, 1_000_000_000)
+    profiles = tuple(_load_profile(name) for name in dict.fromkeys(profile))
+    unpriced = [gpu.name for gpu in profiles if gpu.usd_per_gpu_hour == 0]
+    if unpriced and len(profiles) > 1:
+        raise InputError(f"--profile {unpriced[0]}: has no usd_per_gpu_hour; without prices there is no cheapest")
+    lengths, longest = _load_lengths(cdf, output_fraction, compressible_fraction)
+    limit = longest if max_context is None else max_context
     served, rejected = lengths.within_context(limit)
     if len(served) == 0:
         raise InputError(f"--max-context {limit}: every request is longer")
@@ -147,7 +157,7 @@ def plan(
         lengths=served,
         arrival_rate_rps=rate * (1 - rejected),
         slo_ttft_p99_s=slo_ttft_p99,
-        profiles=tuple(_load_profile(name) for name in profile),
+        profiles=profiles,
         max_context_tokens=limit,
         max_utilization=max_utilization,
         spare_replicas=spare_replicas,
@@ -162,6 +172,7 @@ def plan(
     from fleetopt.reporting.terminal import plan_table
 
     Console().print(plan_table(result, arrival_rate_rps=problem.arrival_rate_rps, slo_ttft_p99_s=slo_ttft_p99))
+    print(f"Compressible: {compressible_fraction:.0%} of the requests in the band (--compressible-fraction).")
     if rejected:
         print(f"{rejected:.3%} of requests are longer than {limit:,} tokens and are refused.")
 
@@ -184,6 +195,7 @@ def simulate(
     from fleetopt.simulator.statistics import stability_verdict
     from fleetopt.workload.trace import trace_from_frame
 
+    _in_range("--replicas", replicas, 1, _MOST_REPLICAS)
     gpu = _load_profile(profile)
     requests = trace_from_frame(_read_parquet(trace), str(trace))
     pool = Pool(name="all", profile=gpu, replicas=replicas, max_context_tokens=gpu.context_limit_tokens)
@@ -228,17 +240,22 @@ def _plan_json(result: Any) -> dict[str, Any]:
         "boundary_tokens": chosen.boundary_tokens if chosen else None,
         "gamma": chosen.gamma if chosen else None,
         "pools": _pools_json(chosen) if chosen else [],
-        "usd_per_hour": chosen.usd_per_hour if chosen else None,
+        "usd_per_hour": _price(chosen) if chosen else None,
         "baselines": {
             name: baseline
             and {
                 "boundary_tokens": baseline.boundary_tokens,
-                "usd_per_hour": baseline.usd_per_hour,
+                "usd_per_hour": _price(baseline),
                 "pools": _pools_json(baseline),
             }
             for name, baseline in (("homogeneous", result.homogeneous), ("pool_routing", result.pool_routing))
         },
     }
+
+
+def _price(fleet_plan: Any) -> float | None:
+    """Cost of a plan; None where its profile has no price, since nothing costs nothing."""
+    return fleet_plan.usd_per_hour or None
 
 
 def _pools_json(fleet_plan: Any) -> list[dict[str, Any]]:
@@ -258,23 +275,24 @@ def _pools_json(fleet_plan: Any) -> list[dict[str, Any]]:
     ]
 
 
-def _load_lengths(cdf: str, output_fraction: float, compressible_fraction: float) -> Any:
-    """Lengths from a CDF file, a published workload or a trace, told apart by name."""
+def _load_lengths(cdf: str, output_fraction: float, compressible_fraction: float) -> tuple[Any, int]:
+    """Lengths from a CDF file, a published workload or a trace, told apart by name; and the longest there can be."""
     from fleetopt.workload.lengths import lengths_from_cdf, lengths_from_trace
     from fleetopt.workload.reference import load_reference, parse_cdf, reference_names
     from fleetopt.workload.trace import make_trace, trace_from_frame
 
     if cdf in reference_names():
         points = load_reference(cdf).points
-        return lengths_from_cdf(points, output_fraction, compressible_fraction, cdf)
+        return lengths_from_cdf(points, output_fraction, compressible_fraction, cdf), ceil(points[-1][0])
     path = Path(cdf)
-    if not path.exists():
+    if not cdf or not path.exists():
         raise InputError(f"--cdf {cdf}: no such file, nor a published workload ({', '.join(reference_names())})")
     if path.suffix == ".parquet":
         trace = trace_from_frame(_read_parquet(path), cdf)
         lengths = lengths_from_trace(make_trace(trace.arrival_s, trace.prompt_tokens, trace.output_tokens, where=cdf))
-        return _with_compressible(lengths, compressible_fraction)
-    return lengths_from_cdf(parse_cdf(_read_text(path), cdf), output_fraction, compressible_fraction, cdf)
+        return _with_compressible(lengths, compressible_fraction), ceil(lengths.total_tokens[-1])
+    points = parse_cdf(_read_text(path), cdf)
+    return lengths_from_cdf(points, output_fraction, compressible_fraction, cdf), max(2, ceil(points[-1][0]))
 
 
 def _with_compressible(lengths: Any, fraction: float) -> Any:
@@ -315,9 +333,11 @@ def _request_records(result: Any) -> Any:
 
 def _read_text(path: Path) -> str:
     try:
-        return path.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
+        return path.read_text("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(f"{path}: not UTF-8 text") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
 
 
 def _read_parquet(path: Path) -> Any:
@@ -363,11 +383,11 @@ def _parse_start(text: str | None) -> datetime | None:
         return None
     try:
         start = datetime.fromisoformat(text)
-    except ValueError as error:
+        if start.tzinfo is None:
+            raise InputError(f"--start {text}: needs a zone; write for example 2023-11-16T18:15:00Z")
+        return start.astimezone(UTC)
+    except (ValueError, OverflowError) as error:
         raise InputError(f"--start {text}: not an ISO time; write for example 2023-11-16T18:15:00Z") from error
-    if start.tzinfo is None:
-        raise InputError(f"--start {text}: needs a zone; write for example {text}Z")
-    return start.astimezone(UTC)
 
 
 def _in_range(option: str, value: float, low: float, high: float, *, open_ends: bool = False) -> None:

@@ -46,10 +46,10 @@ def nightly(
 @app.command()
 def demo(data: DataOption = None) -> None:
     """Write 35 days of demo logs and plan the last two."""
-    from pipelines.demo import FIRST_DAY, LAST_DAY, demo_settings, write_demo_logs
+    from pipelines.demo import CONFIG, FIRST_DAY, LAST_DAY, write_demo_logs
     from pipelines.nightly import run_night
 
-    settings = demo_settings(data)
+    settings = _settings(CONFIG, data)
     with _night_progress(enabled=True) as progress:
         write_demo_logs(settings, progress)
         # The night before is planned as well, so that the report can say how well its recommendation held.
@@ -84,7 +84,12 @@ def _settings(config: Path | None, data: Path | None) -> Any:
     from pipelines.resources.settings import load_settings
 
     here = Path("fleetopt.toml")
-    return load_settings(config or (here if here.exists() else PROJECT_ROOT / "fleetopt.toml"), data)
+    settings = load_settings(config or (here if here.exists() else PROJECT_ROOT / "fleetopt.toml"), data)
+    try:
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"--data {settings.data_dir}: cannot be a data directory: {error.strerror}") from error
+    return settings
 
 
 def _parse_day(text: str | None) -> date | None:

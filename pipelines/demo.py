@@ -1,23 +1,18 @@
 """The demonstration: 35 days of made-up logs in real formats, written into the landing directory."""
 
 from datetime import date, timedelta
-from pathlib import Path
 
+from assets.files import write_atomically
 from fleetopt.workload.demo import DEMO_SOURCES, demo_day
 from pipelines.nightly import Progress
-from pipelines.resources.paths import PROJECT_ROOT, write_atomically
-from pipelines.resources.settings import Settings, load_settings
+from pipelines.resources.paths import PROJECT_ROOT
+from pipelines.resources.settings import Settings
 
 DAYS = 35
-FIRST_DAY = date(2026, 9, 28)
+FIRST_DAY = date(2025, 9, 29)
 LAST_DAY = FIRST_DAY + timedelta(days=DAYS - 1)
 SEED = 1
 CONFIG = PROJECT_ROOT / "fleetopt.toml"
-
-
-def demo_settings(data_dir: Path | None) -> Settings:
-    """Settings of the committed example configuration."""
-    return load_settings(CONFIG, data_dir)
 
 
 def write_demo_logs(settings: Settings, progress: Progress) -> None:

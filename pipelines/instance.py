@@ -5,7 +5,8 @@ import os
 
 import dagster as dg
 
-from pipelines.resources.paths import PROJECT_ROOT, write_atomically
+from assets.files import write_atomically
+from pipelines.resources.paths import PROJECT_ROOT
 from pipelines.resources.settings import Settings
 
 _DEFAULT_STORAGE = "base_dir: data/dagster\n"

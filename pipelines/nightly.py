@@ -9,11 +9,13 @@ from typing import Any
 
 import dagster as dg
 
+from assets.frozen import stands_alone, version_directory
+from assets.hardware import fleet_profiles, running_prices
+from assets.inputs import is_current
 from assets.layers import CORE_TABLES
-from assets.planning import fleet_profiles, is_current
-from assets.published import version_directory
 from assets.reports import report_path
 from fleetopt.errors import InputError
+from fleetopt.ingest.landing import check_source
 from fleetopt.reporting.document import Document
 from pipelines.build import build_defs
 from pipelines.instance import open_instance
@@ -133,6 +135,12 @@ def _check_request(settings: Settings, day: date) -> None:
         raise InputError(f"{day} is not over yet (UTC); the last day that can be planned is yesterday")
     for name, fleet in config.fleet.items():
         fleet_profiles(fleet, name, settings.config_path)
+        running_prices(fleet, name, settings.config_path)
+    for name, source in config.source.items():
+        try:
+            check_source(name, source, settings.config_dir, settings.data_dir)
+        except InputError as error:
+            raise InputError(f"{settings.config_path}: {error}") from error
 
 
 class _NightRun:
@@ -152,11 +160,14 @@ class _NightRun:
 
     def is_planned(self, day: date) -> bool:
         """Whether the day's recommendations are published and were made from the inputs as they are."""
-        return bool(self.documents(day)) and all(
-            is_current(document, self.tables, self.settings.config)
+        documents = self.documents(day)
+        with_requests = self.tables.read("core_length_histogram", day, day).select("fleet").unique().collect()
+        declared = set(with_requests["fleet"]) & set(self.settings.config.fleet)
+        return declared == {document["fleet"] for document in documents} and all(
+            is_current(document, self.tables, self.settings)
             and report_path(self.settings.paths.reports, document["fleet"], day).exists()
-            and self._feed(document, day).exists()
-            for document in self.documents(day)
+            and stands_alone(self._feed(document, day))
+            for document in documents
         )
 
     def run(self, instance: dg.DagsterInstance, job: str, day: date) -> str:
@@ -199,13 +210,15 @@ class _NightRun:
 
 def _raise_failure(result: dg.ExecuteInProcessResult) -> None:
     """Say why a run failed: as bad data if a check or a step says so, else as an error of ours with its traceback."""
-    refused = [
-        str(evaluation.metadata["summary"].value)
+    refused = {
+        str(evaluation.metadata["summary"].value): evaluation.check_name
         for evaluation in result.get_asset_check_evaluations()
         if not evaluation.passed and evaluation.blocking
-    ]
+    }
     if refused:
-        raise _DayFailedError("; ".join(refused))
+        # A suite says the same as an audit in more general words; it is heard where the audit is silent.
+        said = [summary for summary, check in refused.items() if check != "expectations"] or list(refused)
+        raise _DayFailedError("; ".join(said))
     for event in result.all_events:
         if event.is_step_failure:
             data: Any = event.step_failure_data

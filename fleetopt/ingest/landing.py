@@ -73,6 +73,18 @@ def list_files(source: Source, source_name: str, day: date | None, config_dir: P
     return [found.file for found in _landing_files(source, source_name, day, config_dir, data_dir)]
 
 
+def check_source(source_name: str, source: Source, config_dir: Path, data_dir: Path) -> None:
+    """Check that a source can be read at all: its format, the start of its clock, and that its path matches files.
+
+    Raises
+    ------
+    InputError
+        Names the key ``source.<name>.<key>``.
+    """
+    _format(source_name, source)
+    list_files(source, source_name, None, config_dir, data_dir)
+
+
 def iter_day(
     source_name: str,
     source: Source,

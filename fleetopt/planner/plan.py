@@ -62,6 +62,8 @@ class PoolPlan:
         Mean running requests / slots of the engine (``max_sequences``).
     kv_utilization : float
     ttft_p99_s, tpot_p99_s : float
+    residence_s : float
+        Mean time from admission to the last token, s.
     binding : str
         What sets the number of replicas.
     """
@@ -77,6 +79,7 @@ class PoolPlan:
     kv_utilization: float
     ttft_p99_s: float
     tpot_p99_s: float
+    residence_s: float
     binding: str
 
     @property
@@ -162,10 +165,3 @@ class PlanResult:
     homogeneous: FleetPlan | None = None
     pool_routing: FleetPlan | None = None
     candidates: tuple[Candidate, ...] = field(default=(), repr=False)
-
-    @property
-    def saving_fraction(self) -> float | None:
-        """Saving of the plan against the homogeneous fleet; None where either does not exist or costs nothing."""
-        if self.plan is None or self.homogeneous is None or self.homogeneous.usd_per_hour == 0:
-            return None
-        return 1 - self.plan.usd_per_hour / self.homogeneous.usd_per_hour

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from fleetopt.config import Fleet
-from fleetopt.errors import InputError
 from fleetopt.planner.plan import Problem
 from fleetopt.profiles import GpuProfile
 from fleetopt.workload.cdf import length_cdf, upper_lengths
@@ -19,7 +18,8 @@ class Situation:
 
     Attributes
     ----------
-    problem, upper : Problem
+    problem, upper : Problem or None
+        None where no request of the window is within the context limit.
     demand : Demand
     rejected_fraction : float
         Share of the window's requests above the context limit; the fleet refuses them.
@@ -27,8 +27,8 @@ class Situation:
         What the band of the lengths covers, in words.
     """
 
-    problem: Problem
-    upper: Problem
+    problem: Problem | None
+    upper: Problem | None
     demand: Demand
     rejected_fraction: float
     band_method: str
@@ -49,20 +49,22 @@ def read_situation(
     seed : int
         Of the band's bootstrap.
 
-    Raises
-    ------
-    InputError
-        If the window holds no request within the context limit.
     """
     demand = measure_demand(arrivals, fleet.peak)
     every_length = lengths_from_histogram(histogram, fleet.compression.compressible_fraction)
     lengths, rejected_fraction = every_length.within_context(fleet.max_context_tokens)
-    if len(lengths) == 0:
-        raise InputError(f"every request is longer than max_context_tokens = {fleet.max_context_tokens:,}")
     total_cdf = length_cdf(histogram, "total_tokens", seed=seed)
+    if len(lengths) == 0:
+        return Situation(
+            problem=None,
+            upper=None,
+            demand=demand,
+            rejected_fraction=1.0,
+            band_method=total_cdf.band_method,
+        )
     problem = Problem(
         lengths=lengths,
-        arrival_rate_rps=demand.planned_rate_rps,
+        arrival_rate_rps=demand.planned_rate_rps * (1 - rejected_fraction),
         slo_ttft_p99_s=fleet.slo_ttft_p99_s,
         profiles=profiles,
         max_context_tokens=fleet.max_context_tokens,
@@ -70,10 +72,10 @@ def read_situation(
         spare_replicas=fleet.spare_replicas,
         max_gamma=fleet.compression.max_gamma,
     )
-    upper_within, _ = upper_lengths(every_length, total_cdf).within_context(fleet.max_context_tokens)
+    upper_within, upper_rejected = upper_lengths(every_length, total_cdf).within_context(fleet.max_context_tokens)
     return Situation(
         problem=problem,
-        upper=replace(problem, lengths=upper_within, arrival_rate_rps=demand.upper_rate_rps),
+        upper=replace(problem, lengths=upper_within, arrival_rate_rps=demand.upper_rate_rps * (1 - upper_rejected)),
         demand=demand,
         rejected_fraction=rejected_fraction,
         band_method=total_cdf.band_method,

@@ -1,5 +1,7 @@
 """The search: every boundary, band and profile per pool; the cheapest fleet that holds, and the baselines beside it."""
 
+import math
+
 from fleetopt.errors import InputError
 from fleetopt.planner.mixture import PoolMixture, split
 from fleetopt.planner.plan import Candidate, FleetPlan, PlanResult, PoolPlan, Problem
@@ -34,10 +36,12 @@ def plan_fleet(problem: Problem) -> PlanResult:
     FleetOpt, arXiv 2603.16514, Algorithm 1; unlike it, the short pool is described with its compressed requests and
     the prefill is that of the loaded iteration.
     """
-    if not problem.arrival_rate_rps > 0:
-        raise InputError(f"arrival rate must be above 0, not {problem.arrival_rate_rps:g}")
-    if not problem.slo_ttft_p99_s > 0:
-        raise InputError(f"P99 TTFT target must be above 0, not {problem.slo_ttft_p99_s:g}")
+    for what, value in (
+        ("the arrival rate (--rate)", problem.arrival_rate_rps),
+        ("the P99 TTFT target (--slo-ttft-p99)", problem.slo_ttft_p99_s),
+    ):
+        if not (math.isfinite(value) and value > 0):
+            raise InputError(f"{what} must be finite and above 0, not {value:g}")
     homogeneous = _size(problem, None, 1.0)
     candidates = [homogeneous]
     for boundary in candidate_boundaries(problem):

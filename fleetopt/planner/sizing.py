@@ -213,6 +213,7 @@ def _describe(
         kv_utilization=prediction.state.kv_utilization,
         ttft_p99_s=prediction.ttft_p99_s,
         tpot_p99_s=prediction.tpot_p99_s,
+        residence_s=work.iterations * prediction.state.iteration_s,
         binding=binding,
     )
 

@@ -190,7 +190,7 @@ def replica_state(work: RequestWork, arrival_rate_rps: float) -> ReplicaState | 
 
 
 def _iteration_time(rate: float, work_s: float, mean_iterations: float, base_s: float) -> tuple[float, float] | None:
-    """Fixed point of iteration time and busy share, from below; None if it runs away."""
+    """Fixed point of iteration time and busy share, from below; None if it runs away or does not settle."""
     # An iteration's time cannot fall below that of a request alone on the replica.
     iteration_s = base_s + work_s / mean_iterations
     for _ in range(_MAX_ITERATIONS):
@@ -202,4 +202,4 @@ def _iteration_time(rate: float, work_s: float, mean_iterations: float, base_s: 
         if abs(updated - iteration_s) < 1e-10 * updated:
             return float(updated), float(busy)
         iteration_s = 0.5 * (iteration_s + updated)
-    return float(iteration_s), float(busy)
+    return None

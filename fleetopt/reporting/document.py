@@ -4,15 +4,16 @@ import dataclasses
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from datetime import date
 from typing import Any
 
 from fleetopt.config import Fleet
-from fleetopt.planner.plan import HOURS_PER_YEAR, FleetPlan, PoolPlan, Problem
+from fleetopt.planner.plan import HOURS_PER_YEAR, FleetPlan, PoolPlan
 from fleetopt.planner.proof import QUANTILE_GRID, PoolEvidence, Proof
 from fleetopt.planner.recommend import Recommendation
 from fleetopt.profiles import GpuProfile
-from fleetopt.reporting.differences import difference_to_previous, difference_to_running
+from fleetopt.reporting.differences import difference_to_running
 from fleetopt.workload.demand import Demand, Window
 
 Document = dict[str, Any]
@@ -21,7 +22,7 @@ VERDICT_MEANINGS = {
     "confirmed": "The simulator confirms the plan: in every pool the upper 95 % confidence bound of the P99 time to "
     "first token is within the target, with every spare replica down.",
     "refuted": "Do not buy: the simulator refutes the plan. In at least one pool the lower 95 % confidence bound of "
-    "the P99 time to first token is above the target, and adding replicas did not mend it.",
+    "the P99 time to first token is above the target.",
     "undecided": "Do not buy yet: the simulator can neither confirm nor refute the plan. In at least one pool the "
     "target lies inside the 95 % confidence interval of the P99 time to first token.",
     "none": "There is no plan to buy: no fleet of the declared hardware meets the target.",
@@ -45,9 +46,8 @@ def build_document(
     demand: Demand,
     band_method: str,
     rejected_fraction: float,
-    problem: Problem,
+    usd_per_replica_hour: Mapping[str, float],
     recommendation: Recommendation,
-    previous: Document | None,
     inputs: dict[str, str],
     caveats: list[str],
     seed: int,
@@ -65,10 +65,9 @@ def build_document(
         How the band of the lengths was made, in words.
     rejected_fraction : float
         Share of the window's requests above the context limit.
-    problem : Problem
+    usd_per_replica_hour : mapping
+        Price of a replica by name of its profile, of every profile that runs today.
     recommendation : Recommendation
-    previous : Document or None
-        The latest document of an earlier day.
     inputs : dict of str to str
         Content digests of what the plan was computed from.
     caveats : list of str
@@ -81,6 +80,8 @@ def build_document(
         JSON values only. ``version`` is a hash of all the rest: clocks, table versions and commits are not in it.
     """
     proof = recommendation.proof
+    verdict = proof.verdict if proof else "none"
+    plan = _plan(proof, recommendation.replicas_upper_band) if proof else None
     document: Document = {
         "schema_version": 1,
         "fleet": fleet_name,
@@ -88,8 +89,8 @@ def build_document(
         "day": day.isoformat(),
         "status": "feasible" if proof else "infeasible",
         "reason": recommendation.result.reason,
-        "verdict": proof.verdict if proof else "none",
-        "verdict_meaning": VERDICT_MEANINGS[proof.verdict if proof else "none"],
+        "verdict": verdict,
+        "verdict_meaning": VERDICT_MEANINGS[verdict],
         "target": {
             "ttft_p99_s": fleet.slo_ttft_p99_s,
             "max_context_tokens": fleet.max_context_tokens,
@@ -98,7 +99,7 @@ def build_document(
         },
         "window": _window(window, demand, rejected_fraction, band_method),
         "demand": _demand(demand, fleet),
-        "plan": _plan(proof, recommendation.replicas_upper_band) if proof else None,
+        "plan": plan,
         "baselines": {
             "homogeneous": _baseline(recommendation.homogeneous),
             "pool_routing": _baseline(recommendation.pool_routing),
@@ -107,8 +108,7 @@ def build_document(
         "evidence": [_evidence(item) for item in proof.evidence] if proof else [],
         "repairs": list(proof.repairs) if proof else [],
         "differences": {
-            "previous": difference_to_previous(proof.plan if proof else None, demand, previous),
-            "running": difference_to_running(proof.plan if proof else None, fleet, problem.profiles),
+            "running": difference_to_running(plan, verdict, fleet, usd_per_replica_hour),
         },
         "limitations": [*caveats, *_profile_caveats(proof), *LIMITATIONS],
         "inputs": inputs,
@@ -194,6 +194,7 @@ def _pool(pool: PoolPlan, replicas_upper_band: int | None) -> Document:
         "kv_utilization": pool.kv_utilization,
         "ttft_p99_s": pool.ttft_p99_s,
         "tpot_p99_s": pool.tpot_p99_s,
+        "residence_s": pool.residence_s,
         "binding": pool.binding,
         "usd_per_hour": pool.usd_per_hour,
     }

@@ -165,7 +165,7 @@ def _differences(document: Mapping[str, Any]) -> list[dict[str, Any]]:
     }
     found = []
     for key, (title, absent) in titles.items():
-        difference = document["differences"][key] or {}
+        difference = document["differences"].get(key) or {}
         text = absent if not difference else "" if has_plan else "Nothing changes: there is no plan."
         why = difference.get("why") if has_plan or key == "previous" else None
         found.append({"title": title, "text": text, "difference": difference, "why": why})

@@ -108,7 +108,7 @@ def block_bootstrap_quantile(
     rng: np.random.Generator,
     confidence: float = 0.95,
 ) -> Interval:
-    """Confidence interval of a quantile of an autocorrelated series, by the moving-block bootstrap.
+    """Confidence interval of a quantile of an autocorrelated series, by the circular block bootstrap.
 
     Parameters
     ----------
@@ -140,7 +140,9 @@ def block_bootstrap_quantile(
     References
     ----------
     Künsch, H. R. (1989), The jackknife and the bootstrap for general stationary observations, Annals of Statistics
-    17(3), section 2.4. Bounds of a quantile by order statistics: David and Nagaraja (2003), Order Statistics, 7.1.
+    17(3), section 2.4; blocks run round the ends of the series, so that what happens there is drawn as often as the
+    rest: Politis and Romano (1992), in Exploring the Limits of Bootstrap. Bounds of a quantile by order statistics:
+    David and Nagaraja (2003), Order Statistics, 7.1.
     """
     _require_open_unit("probability", probability)
     _require_open_unit("confidence", confidence)
@@ -155,23 +157,25 @@ def block_bootstrap_quantile(
     drawn = math.ceil(n / length)
     resampled = np.empty(n_resamples)
     for i in range(n_resamples):
-        starts = rng.integers(0, n - length + 1, drawn)
+        starts = rng.integers(0, n, drawn)
         copies = _times_covered(starts, length, n)
         below = np.cumsum(copies[order])
         resampled[i] = ranked[np.searchsorted(below, probability * below[-1])]
     tail = (1.0 - confidence) / 2.0
     lower, upper = np.quantile(resampled, [tail, 1.0 - tail])
+    estimate = float(np.quantile(ranked, probability, method="inverted_cdf"))
     return Interval(
-        estimate=float(np.quantile(ranked, probability, method="inverted_cdf")),
-        lower=float(lower) if (1.0 - probability) ** n <= tail else -math.inf,
-        upper=float(upper) if probability**n <= tail else math.inf,
+        estimate=estimate,
+        lower=min(float(lower), estimate) if (1.0 - probability) ** n <= tail else -math.inf,
+        upper=max(float(upper), estimate) if probability**n <= tail else math.inf,
     )
 
 
 def _times_covered(starts: np.ndarray, length: int, n: int) -> np.ndarray:
-    """int64[n], how many of the blocks hold each place."""
-    change = np.bincount(starts, minlength=n + 1) - np.bincount(starts + length, minlength=n + 1)
-    return np.cumsum(change[:n])
+    """int64[n], how many of the blocks hold each place; a block that runs over the end goes on at the beginning."""
+    change = np.bincount(starts, minlength=2 * n) - np.bincount(starts + length, minlength=2 * n)
+    covered = np.cumsum(change[: 2 * n])
+    return covered[:n] + covered[n:]
 
 
 def _require_open_unit(name: str, value: float) -> None:

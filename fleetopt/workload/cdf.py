@@ -165,7 +165,7 @@ def upper_lengths(lengths: JointLengths, total_cdf: LengthCdf) -> JointLengths:
     """Lengths at the lower edge of the band of their own total-token CDF: the longest that the data allow.
 
     Each point's share below is replaced by the band's lower edge at that share; what is left over goes to the
-    longest point. Unlike `fleetopt.workload.lengths.upper_band` it follows a band whose width varies.
+    longest point.
 
     Parameters
     ----------

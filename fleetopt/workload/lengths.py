@@ -259,32 +259,6 @@ def lengths_from_cdf(
     return make_lengths(total - output, output, weight, compressible_fraction, where)
 
 
-def upper_band(lengths: JointLengths, epsilon: float) -> JointLengths:
-    """Lengths at the lower edge of a CDF band of constant half-width: a share moved from the shortest to the longest.
-
-    Of all distributions of total tokens inside the band and on the same points it is the stochastically largest.
-
-    Parameters
-    ----------
-    lengths : JointLengths
-    epsilon : float
-        Half-width of the band, share of requests, 0 to below 1.
-
-    Returns
-    -------
-    JointLengths
-        The same sum of weights; F is lower by epsilon everywhere below the longest request (not below 0).
-
-    Raises
-    ------
-    ValueError
-        If epsilon is out of range.
-    """
-    if not 0 <= epsilon < 1:
-        raise ValueError(f"epsilon: {epsilon} is not a share from 0 to below 1")
-    return with_cumulative(lengths, lengths.cumulative_fraction - epsilon)
-
-
 def with_cumulative(lengths: JointLengths, cumulative_fraction: np.ndarray) -> JointLengths:
     """Lengths on the same points with another CDF of total tokens.
 

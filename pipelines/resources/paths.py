@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from uuid import uuid4
 
 PROJECT_ROOT = Path(__file__).resolve().parents[2]
 """The checkout (or the place where the package is installed)."""
@@ -54,14 +53,3 @@ class DataPaths:
 def data_paths(data_dir: Path | None = None) -> DataPaths:
     """Build the layout below a data directory, by default ``data/`` in the checkout."""
     return DataPaths((data_dir or PROJECT_ROOT / "data").expanduser().resolve())
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a small file so that a reader sees the old content or the new one, never a part of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{uuid4().hex}")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

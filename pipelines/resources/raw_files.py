@@ -13,8 +13,8 @@ from uuid import uuid4
 
 import polars as pl
 
+from assets.files import write_atomically
 from fleetopt.schemas import RAW_REQUESTS
-from pipelines.resources.paths import write_atomically
 from pipelines.resources.tables import SchemaMismatchError, schema_differences
 
 POINTER = "current.json"
@@ -49,6 +49,7 @@ class RawPointer:
     raw_id: str
     landing_digest: str
     lines: int
+    declaration: str
     files: tuple[FileState, ...]
 
 

@@ -85,7 +85,7 @@ class Landing:
         if known is not None and known.raw_id == raw_id:
             pointer = replace(known, files=tuple(_with_findings(states, known.files)))
         else:
-            pointer = self._read(name, day, files, states, RawPointer(raw_id, digest, 0, ()))
+            pointer = self._read(name, day, files, states, RawPointer(raw_id, digest, 0, _declaration(source), ()))
         if pointer != known:
             self.raw.point_to(name, day, pointer)
         return pointer
@@ -120,14 +120,20 @@ class Landing:
         return sorted({day for name in self.sources for day in self.raw.days(name)})
 
     def changed_state(self, day: date) -> str | None:
-        """Fingerprint of a day's landing files if they are not those that were read, else None.
+        """Fingerprint of a day's landing files if they, or what their sources declare, changed since; else None.
 
         Compares names, sizes and times of change, not contents, so it is cheap enough for a sensor. Files behind HTTP
         are compared by name only.
         """
-        now = {name: [_stamp(file_state(file)) for file in self.files(name, day)] for name in self.sources}
+        now = {
+            name: (_declaration(source), [_stamp(file_state(file)) for file in self.files(name, day)])
+            for name, source in self.sources.items()
+        }
         pointers = {name: self.raw.pointer(name, day) for name in self.sources}
-        read = {name: [_stamp(state) for state in known.files] if known else None for name, known in pointers.items()}
+        read = {
+            name: (known.declaration, [_stamp(state) for state in known.files]) if known else None
+            for name, known in pointers.items()
+        }
         if now == read:
             return None
         return hashlib.sha256(repr(sorted(now.items())).encode()).hexdigest()[:16]
@@ -185,6 +191,10 @@ class Landing:
         keyed = hashlib.blake2b(key=self.settings.hash_key, digest_size=20)
         keyed.update(f"{landing_digest} {code_version}".encode())
         return keyed.hexdigest()
+
+
+def _declaration(source: Source) -> str:
+    return hashlib.sha256(source.model_dump_json().encode()).hexdigest()
 
 
 def check_lines(frame: pl.DataFrame, tallies: Mapping[str, landing.Tally], *, holds_one_day: bool) -> None:

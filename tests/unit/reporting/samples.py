@@ -7,14 +7,13 @@ import numpy as np
 import polars as pl
 
 from fleetopt.config import Fleet, RunningPool
-from fleetopt.planner.plan import FleetPlan, PlanResult, PoolPlan, Problem
+from fleetopt.planner.plan import FleetPlan, PlanResult, PoolPlan
 from fleetopt.planner.proof import PEAK, QUANTILE_GRID, REPLAY, PoolEvidence, Proof, Verdict
 from fleetopt.planner.recommend import Recommendation
 from fleetopt.profiles import GpuProfile
 from fleetopt.reporting.document import build_document
 from fleetopt.schemas import OUT_FLEET_CANDIDATES, OUT_LENGTH_CDF
 from fleetopt.workload.demand import Demand, Window
-from fleetopt.workload.lengths import make_lengths
 
 DAY = date(2023, 11, 16)
 TARGET_S = 0.5
@@ -115,7 +114,6 @@ def document(
     verdict: Verdict = "confirmed",
     *,
     homogeneous: FleetPlan | None = ONE_POOL,
-    previous: dict[str, Any] | None = None,
     running: bool = True,
     days_missing: int = 1,
     days_asked: int = 28,
@@ -162,13 +160,7 @@ def document(
         ),
         band_method="wider of sampling error (DKW) and drift between 612 hour blocks (sup-t, wild bootstrap)",
         rejected_fraction=0.00042,
-        problem=Problem(
-            lengths=make_lengths(np.array([800.0]), np.array([200.0]), np.array([1.0]), 1.0),
-            arrival_rate_rps=47.94,
-            slo_ttft_p99_s=TARGET_S,
-            profiles=(PROFILE,),
-            max_context_tokens=65536,
-        ),
+        usd_per_replica_hour={PROFILE.name: PROFILE.usd_per_replica_hour},
         recommendation=Recommendation(
             result=result,
             proof=proved,
@@ -176,7 +168,6 @@ def document(
             pool_routing=routed,
             replicas_upper_band={item.name: item.replicas + 2 for item in plan.pools} if plan and upper_band else {},
         ),
-        previous=previous,
         inputs={"core_length_histogram": "9f" * 32, "core_arrivals": "0b" * 32, "config": "77" * 32},
         caveats=list(caveats),
         seed=20260316,
@@ -184,11 +175,11 @@ def document(
 
 
 ALL_DOCUMENTS: dict[str, dict[str, Any]] = {
-    "confirmed": document(previous=document(ONE_POOL)),
+    "confirmed": document(),
     "one-pool": document(ONE_POOL),
     "refuted": document(verdict="refuted"),
     "undecided": document(verdict="undecided", empty_replay=True),
-    "infeasible": document(None, previous=document()),
+    "infeasible": document(None),
     "bare": document(homogeneous=None, running=False, days_missing=0, days_asked=35, upper_band=False),
 }
 

@@ -13,7 +13,6 @@ from fleetopt.workload.lengths import (
     lengths_from_trace,
     make_lengths,
     sample,
-    upper_band,
 )
 from fleetopt.workload.trace import make_trace
 from tests.unit.workload.frames import EPOCH, Row, requests_frame, rows
@@ -176,24 +175,6 @@ def test_absurd_lengths_of_a_trace_are_refused() -> None:
     absurd = np.array([2**40])
     with pytest.raises(InputError, match="longer than any context"):
         lengths_from_trace(make_trace(np.zeros(1), absurd, absurd))
-
-
-@given(joint_lengths(), st.floats(0, 0.99))
-def test_upper_band_lowers_the_cdf_by_epsilon(lengths: JointLengths, epsilon: float) -> None:
-    upper = upper_band(lengths, epsilon)
-    assert upper.weight.sum() == pytest.approx(lengths.weight.sum())
-    assert upper.fraction_at_most(lengths.total_tokens[-1]) == pytest.approx(1)
-    for total in lengths.total_tokens[lengths.total_tokens < lengths.total_tokens[-1]]:
-        expected = max(lengths.fraction_at_most(total) - epsilon, 0)
-        assert upper.fraction_at_most(total) == pytest.approx(expected, abs=1e-9)
-
-
-def test_upper_band_of_nothing_changes_nothing_and_of_everything_is_refused() -> None:
-    lengths = lengths_from_cdf([(64, 0.5), (128, 1.0)])
-    assert upper_band(lengths, 0.0).weight == pytest.approx(lengths.weight)
-    for epsilon in (-0.1, 1.0, float("nan")):
-        with pytest.raises(ValueError, match="epsilon"):
-            upper_band(lengths, epsilon)
 
 
 @settings(max_examples=50)

@@ -3,13 +3,14 @@
 import json
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from importlib import resources
 from pathlib import Path
 
 import jsonschema
 import polars as pl
 import pytest
 
-from assets.published import PublishedVersionChangedError
+from assets.frozen import PublishedVersionChangedError
 from fleetopt.errors import InputError
 from fleetopt.reporting.document import VERDICT_MEANINGS
 from pipelines.nightly import Night, Progress, run_night
@@ -97,8 +98,45 @@ def test_yesterdays_recommendation_is_judged_on_todays_traffic(project):
     assert set(rows["version"]) == {yesterday.fleets[0].document["version"]}
     assert set(rows["measure"]) == {"ttft_p99_s", "slot_utilization"}
     assert rows["simulated"].null_count() == 0
-    assert today.fleets[0].document["differences"]["previous"]["day"] == DAYS[1].isoformat()
+    side = json.loads((today.fleets[0].feed / "provenance.json").read_text())
+    assert side["difference_to_previous"]["day"] == DAYS[1].isoformat()
     assert project.rows("out_accuracy_report", DAYS[1]).is_empty()
+    # What was planned before is no part of a version: the day alone gives the same bytes.
+    assert frozen_bytes(night_of(project.with_other_data("alone"))) == frozen_bytes(today)
+
+
+@pytest.mark.slow
+def test_a_recommendation_does_not_outlive_its_day(project):
+    planned = night_of(project, DAYS[1]).fleets[0]
+    project.write("chat", DAYS[1], b"garbage")
+    with pytest.raises(InputError, match="source chat"):
+        night_of(project, DAYS[1])
+    mark = json.loads(planned.feed.with_name(planned.feed.name + ".superseded.json").read_text())
+    assert (mark["superseded_by"], mark["version"]) == (None, planned.document["version"])
+    assert project.rows("out_fleet_recommendation", DAYS[1]).is_empty()
+    night_of(project)
+    assert project.rows("out_accuracy_report", DAYS[2]).is_empty()
+    project.land(DAYS[1])
+    again = night_of(project, DAYS[1]).fleets[0]
+    assert again.feed == planned.feed
+    assert not planned.feed.with_name(planned.feed.name + ".superseded.json").exists()
+
+
+@pytest.mark.slow
+def test_a_change_of_a_profile_or_of_what_a_source_declares_is_planned_again(project):
+    profile = resources.files("fleetopt.profiles") / "catalogue_files" / "a100-llama2-7b.toml"
+    gpu, config = project.root / "gpu.toml", project.root / "fleetopt.toml"
+    gpu.write_text(profile.read_text())
+    config.write_text(config.read_text().replace('"a100-llama2-7b"', '"gpu.toml"'))
+    first = night_of(project)
+    gpu.write_text(gpu.read_text().replace("base_s = 9.58e-3", "base_s = 11e-3"))
+    second = night_of(project)
+    assert second.planned
+    assert second.fleets[0].document["version"] != first.fleets[0].document["version"]
+    config.write_text(config.read_text().replace('archetype = "agent"', 'archetype = "agent"\ntime = "finish"'))
+    third = night_of(Project(project.root))
+    assert third.planned
+    assert any("finish times" in text for text in third.fleets[0].document["limitations"])
 
 
 @pytest.mark.slow

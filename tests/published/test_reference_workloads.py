@@ -3,42 +3,27 @@
 import numpy as np
 import pytest
 
-from fleetopt.workload.lengths import lengths_from_cdf, make_lengths, sample
+from fleetopt.planner.mixture import split
+from fleetopt.workload.lengths import lengths_from_cdf, sample
 from fleetopt.workload.reference import load_reference
-from fleetopt.workload.shape import archetype_shape
 
 HALF_A_DIGIT = 0.0005
 
 
 @pytest.mark.parametrize(
-    ("name", "boundary_tokens", "alpha", "beta", "archetypes"),
-    [
-        ("azure", 4096, 0.898, 0.078, {"I", "II"}),
-        ("lmsys", 1536, 0.909, 0.046, {"I", "II"}),
-        ("agent-heavy", 8192, 0.740, 0.112, {"II"}),
-    ],
+    ("name", "boundary_tokens", "alpha", "beta"),
+    [("azure", 4096, 0.898, 0.078), ("lmsys", 1536, 0.909, 0.046), ("agent-heavy", 8192, 0.740, 0.112)],
 )
-def test_table_2(name: str, boundary_tokens: int, alpha: float, beta: float, archetypes: set[str]) -> None:
+def test_table_2(name: str, boundary_tokens: int, alpha: float, beta: float) -> None:
+    """Shares below the boundary and in the band, and that the planner routes just these when all is compressible."""
     lengths = lengths_from_cdf(load_reference(name).points)
-    result = archetype_shape(lengths, boundary_tokens, gamma=1.5)
-    assert result.below_fraction == pytest.approx(alpha, abs=HALF_A_DIGIT)
-    assert result.band_fraction == pytest.approx(beta, abs=HALF_A_DIGIT)
-    assert result.shape in archetypes
-
-
-@pytest.mark.parametrize(("name", "boundary_tokens"), [("azure", 4096), ("lmsys", 1536), ("agent-heavy", 8192)])
-def test_borderline_share_of_long_requests(name: str, boundary_tokens: int) -> None:
-    """Table 2: borderline traffic is 43 to 76 % of the traffic above the threshold."""
-    result = archetype_shape(lengths_from_cdf(load_reference(name).points), boundary_tokens)
-    assert 0.425 <= result.band_fraction / (1 - result.below_fraction) <= 0.765
-
-
-def test_code_agents_are_concentrated_above() -> None:
-    """The paper's example of archetype III: code agents of 10 to 50 thousand tokens, the band negligible."""
-    total = np.geomspace(10_000, 50_000, 200)
-    lengths = make_lengths(0.9 * total, 0.1 * total, np.ones(200), 0.0)
-    result = archetype_shape(lengths, 4096)
-    assert (result.shape, result.band_fraction) == ("III", 0.0)
+    below, up_to_band = (lengths.fraction_at_most(tokens) for tokens in (boundary_tokens, 1.5 * boundary_tokens))
+    assert below == pytest.approx(alpha, abs=HALF_A_DIGIT)
+    assert up_to_band - below == pytest.approx(beta, abs=HALF_A_DIGIT)
+    short, long = split(lengths, boundary_tokens, 1.5)
+    assert short.requests / (short.requests + long.requests) == pytest.approx(alpha + beta, abs=2 * HALF_A_DIGIT)
+    # Borderline traffic is 43 to 76 % of the traffic above the threshold.
+    assert 0.425 <= (up_to_band - below) / (1 - below) <= 0.765
 
 
 @pytest.mark.parametrize(

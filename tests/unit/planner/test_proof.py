@@ -87,3 +87,26 @@ def test_baselines_are_proved_too_and_the_cheapest_confirmed_fleet_wins():
     confirmed = [item.plan.usd_per_hour for item in proofs if item.verdict == "confirmed"]
     assert found.proof.plan.usd_per_hour == min(confirmed)
     assert set(found.replicas_upper_band) == {pool.name for pool in found.proof.plan.pools}
+
+
+def test_a_fleet_far_too_small_for_a_high_rate_is_not_confirmed_because_the_run_was_short(monkeypatch):
+    monkeypatch.setattr(proof_module, "_ROUNDS", 0)
+    asked = problem(rate_rps=300.0, slo_ttft_p99_s=4.0)
+    plan = plan_fleet(asked).homogeneous
+    assert prove(plan, asked, day_of(asked), seed=1).verdict == "confirmed"
+    half = shrunk(plan, plan.pools[0].loaded_replicas // 2)
+    assert prove(half, asked, day_of(asked), seed=1).verdict == "refuted"
+
+
+def test_a_pool_that_gets_a_handful_of_requests_is_undecided(monkeypatch):
+    monkeypatch.setattr(proof_module, "_MOST_REQUESTS", 400)
+    asked = problem(rate_rps=20.0)
+    two_pools = next(
+        candidate.plan
+        for candidate in plan_fleet(asked).candidates
+        if candidate.plan and candidate.boundary_tokens == 8192 and candidate.gamma == 1
+    )
+    proved = prove(two_pools, asked, day_of(asked, n=30), seed=1)
+    long_at_peak = next(item for item in proved.evidence if (item.scenario, item.pool) == (PEAK, "long"))
+    assert long_at_peak.requests < 368
+    assert (long_at_peak.verdict, proved.verdict) == ("undecided", "undecided")

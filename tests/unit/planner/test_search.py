@@ -11,7 +11,7 @@ from fleetopt.planner.sizing import predict_pool
 from fleetopt.queueing.replica import request_work
 from tests.unit.planner.samples import PROFILE, problem
 
-QUICK = settings(max_examples=12, deadline=None)
+QUICK = settings(max_examples=6, deadline=None)
 
 
 def smallest_by_counting(given_problem, mixture, rate):

@@ -51,6 +51,7 @@ def pool(
         kv_utilization=0.287,
         ttft_p99_s=ttft_p99_s,
         tpot_p99_s=0.0117,
+        residence_s=6.5,
         binding="P99 TTFT",
     )
 

@@ -2,6 +2,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from fleetopt.reporting.differences import with_previous
 from fleetopt.reporting.figures import report_figures, svg_text
 from fleetopt.reporting.page import render_page
 from tests.unit.reporting.samples import (
@@ -53,9 +54,9 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.words).split())
 
 
-def page(name: str, **changes) -> Page:
+def page(name: str, *, previous=None, **changes) -> Page:
     arguments = {"figures": {}, "accuracy": [], "quality": QUALITY, "provenance": PROVENANCE, **changes}
-    return Page(render_page(ALL_DOCUMENTS[name], **arguments))
+    return Page(render_page(with_previous(ALL_DOCUMENTS[name], previous), **arguments))
 
 
 @pytest.mark.parametrize("name", ALL_DOCUMENTS)
@@ -106,7 +107,7 @@ def test_there_is_a_reason_where_no_saving_is_claimed() -> None:
 
 
 def test_differences() -> None:
-    text = page("confirmed").text
+    text = page("confirmed", previous=ALL_DOCUMENTS["one-pool"]).text
     assert "pool all: 23 x fleetopt-h100 no longer needed" in text
     assert "Cost per hour: -$48.24" in text
     bare = page("bare").text
@@ -115,7 +116,7 @@ def test_differences() -> None:
 
 
 def test_an_infeasible_page_tells_nobody_to_drop_a_pool() -> None:
-    text = page("infeasible").text
+    text = page("infeasible", previous=ALL_DOCUMENTS["confirmed"]).text
     assert "no longer needed" not in text
     assert text.count("Nothing changes: there is no plan.") == 2
 

@@ -9,8 +9,9 @@ import numpy as np
 from fleetopt.planner.mixture import split
 from fleetopt.planner.plan import FleetPlan, PoolPlan, Problem
 from fleetopt.planner.sizing import resize_pool
-from fleetopt.simulator import SimulationResult, simulate
+from fleetopt.simulator import PoolUtilization, SimulationResult, simulate
 from fleetopt.simulator.statistics import (
+    Interval,
     block_bootstrap_quantile,
     mser5_cutoff,
     replication_interval,
@@ -30,10 +31,12 @@ QUANTILE_GRID = tuple(
 """Probabilities at which the distribution of TTFT is kept for the report."""
 
 _TARGET_PROBABILITY = 0.99
-_REPLICATIONS, _MOST_REPLICATIONS = 10, 40
+_REPLICATIONS, _MOST_REPLICATIONS = 10, 20
 _LOOK_CONFIDENCE = 1 - 0.05 / (_MOST_REPLICATIONS // _REPLICATIONS)
-"""The peak stream is looked at after 10, 20, 30 and 40 replications; Bonferroni keeps 95 % over all looks."""
-_REQUESTS, _POOL_REQUESTS, _MOST_REQUESTS = 20_000, 2_000, 1_000_000
+"""The peak stream is looked at after 10 and after 20 replications; Bonferroni keeps 95 % over all looks."""
+_REQUESTS, _POOL_REQUESTS = 20_000, 2_000
+_MOST_FOR_A_POOL, _MOST_REQUESTS = 60_000, 1_000_000
+"""Caps on the requests of a replication: to fill a small pool, and to span a steady state."""
 _RESIDENCES, _FEWEST_RESIDENCES = 20, 10
 """Mean times in service that a replication spans, and the fewest that say anything of a steady state."""
 _ENOUGH_PER_REPLICATION = 1_000
@@ -41,7 +44,7 @@ _ENOUGH_PER_REPLICATION = 1_000
 _ROUNDS = 12
 _LEAST_GAIN = 0.005
 """Share of the target that a failing P99 has to fall by in a repair, or more replicas will not mend it."""
-_STREAMS = {"arrivals": 0, "lengths": 1, "compressible": 2, "bootstrap": 3}
+_STREAMS = {"arrivals": 0, "lengths": 1, "compressible": 2, "replay": 3, "peak": 4}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,21 +146,19 @@ def prove(
 
 def replay_evidence(plan: FleetPlan, day: Trace, slo_ttft_p99_s: float, seed: int) -> tuple[PoolEvidence, ...]:
     """Replay a day's own requests on a plan, its spares down; the interval is a block bootstrap over the day."""
-    result = simulate(day, plan.fleet())
     evidence = []
-    for index, pool in enumerate(plan.pools):
-        ttft_s = result.ttft_s[result.pool_mask(index)]
-        if len(ttft_s) == 0:
-            interval, note = (np.nan, np.nan, np.nan), "no request of the day reaches this pool"
-        else:
-            interval = block_bootstrap_quantile(
-                ttft_s, _TARGET_PROBABILITY, n_blocks=30, n_resamples=1000, rng=_stream(seed, "bootstrap", index)
-            )
+    for index, (pool, run) in enumerate(
+        zip(plan.pools, _pool_runs(simulate(day, plan.fleet()), cut_warm_up=False), strict=True)
+    ):
+        interval, note = Interval(np.nan, -np.inf, np.inf), "no request of the day reaches this pool"
+        if len(run.ttft_s) > 0:
+            rng = _stream(seed, "replay", index)
+            interval = block_bootstrap_quantile(run.ttft_s, _TARGET_PROBABILITY, n_blocks=30, n_resamples=1000, rng=rng)
             note = ""
-        verdict = slo_verdict(interval[1], interval[2], slo_ttft_p99_s)
-        if len(ttft_s) > 0 and np.isinf(interval[2]):
-            note = f"{len(ttft_s)} requests are too few to bound a P99; the peak stream decides"
-        evidence.append(_pool_evidence(REPLAY, pool, index, [result], interval, verdict, note, ttft_s))
+            if np.isinf(interval.upper):
+                note = f"{len(run.ttft_s)} requests are too few to bound a P99; the peak stream decides"
+        verdict = slo_verdict(interval.lower, interval.upper, slo_ttft_p99_s)
+        evidence.append(_pool_evidence(REPLAY, pool, [run], interval, verdict, note))
     return tuple(evidence)
 
 
@@ -173,16 +174,50 @@ def day_trace(
     return make_trace(arrival_s, prompt_tokens, output_tokens, drawn)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _PoolRun:
+    """What is kept of one pool in one simulation."""
+
+    ttft_s: np.ndarray
+    requests: int
+    rejected: int
+    preemptions: int
+    utilization: PoolUtilization
+    is_unstable: bool
+
+
+def _pool_runs(result: SimulationResult, *, cut_warm_up: bool) -> list[_PoolRun]:
+    """Take what evidence needs from a simulation, whose own arrays are large."""
+    is_unstable = cut_warm_up and stability_verdict(result).verdict == "unstable"
+    runs = []
+    for index, utilization in enumerate(result.utilization):
+        in_pool = result.pool == index
+        ttft_s = result.ttft_s[result.pool_mask(index)]
+        runs.append(
+            _PoolRun(
+                ttft_s=ttft_s[mser5_cutoff(ttft_s) :].copy() if cut_warm_up else ttft_s,
+                requests=int(in_pool.sum()),
+                rejected=int((in_pool & result.is_rejected).sum()),
+                preemptions=int(result.preemptions[in_pool].sum()),
+                utilization=utilization,
+                is_unstable=is_unstable,
+            )
+        )
+    return runs
+
+
 def _peak_evidence(plan: FleetPlan, problem: Problem, seed: int) -> tuple[PoolEvidence, ...]:
     """Poisson replications at the planned peak; more of them while a pool is undecided."""
     n_requests = _requests_per_replication(plan, problem)
-    results: list[SimulationResult] = []
+    runs: list[list[_PoolRun]] = []
     evidence: tuple[PoolEvidence, ...] = ()
-    while len(results) < _MOST_REPLICATIONS:
-        for replication in range(len(results), len(results) + _REPLICATIONS):
-            results.append(simulate(_peak_trace(problem, n_requests, seed, replication), plan.fleet()))
+    while len(runs) < _MOST_REPLICATIONS:
+        for replication in range(len(runs), len(runs) + _REPLICATIONS):
+            result = simulate(_peak_trace(problem, n_requests, seed, replication), plan.fleet())
+            runs.append(_pool_runs(result, cut_warm_up=True))
         evidence = tuple(
-            _peak_pool_evidence(pool, index, results, problem, n_requests) for index, pool in enumerate(plan.pools)
+            _peak_pool_evidence(pool, [run[index] for run in runs], problem, n_requests, _stream(seed, "peak", index))
+            for index, pool in enumerate(plan.pools)
         )
         if all(pool.verdict != "undecided" for pool in evidence):
             break
@@ -200,61 +235,51 @@ def _requests_per_replication(plan: FleetPlan, problem: Problem) -> int:
     """Enough requests for the smallest pool's P99, and enough time for the slowest pool's requests to come and go."""
     smallest_share = min(pool.arrival_rate_rps for pool in plan.pools) / problem.arrival_rate_rps
     span_s = _RESIDENCES * max(pool.residence_s for pool in plan.pools)
-    return int(min(_MOST_REQUESTS, max(_REQUESTS, _POOL_REQUESTS / smallest_share, problem.arrival_rate_rps * span_s)))
+    for_pools = min(_MOST_FOR_A_POOL, max(_REQUESTS, _POOL_REQUESTS / smallest_share))
+    return int(min(_MOST_REQUESTS, max(for_pools, problem.arrival_rate_rps * span_s)))
 
 
 def _peak_pool_evidence(
-    pool: PoolPlan, index: int, results: list[SimulationResult], problem: Problem, n_requests: int
+    pool: PoolPlan, runs: list[_PoolRun], problem: Problem, n_requests: int, rng: np.random.Generator
 ) -> PoolEvidence:
     """Interval of the P99 over replications, each cut at the end of its warm-up, and what keeps it from counting."""
-    kept = []
-    for result in results:
-        ttft_s = result.ttft_s[result.pool_mask(index)]
-        kept.append(ttft_s[mser5_cutoff(ttft_s) :])
-    together = np.concatenate(kept)
-    if min(len(ttft_s) for ttft_s in kept) >= _ENOUGH_PER_REPLICATION:
-        p99_s = np.array([np.quantile(ttft_s, _TARGET_PROBABILITY, method="inverted_cdf") for ttft_s in kept])
+    if min(len(run.ttft_s) for run in runs) >= _ENOUGH_PER_REPLICATION:
+        p99_s = np.array([np.quantile(run.ttft_s, _TARGET_PROBABILITY, method="inverted_cdf") for run in runs])
         interval = replication_interval(p99_s, _LOOK_CONFIDENCE)
     else:
-        interval = block_bootstrap_quantile(
-            together, _TARGET_PROBABILITY, 10 * len(kept), 1000, np.random.default_rng(index), _LOOK_CONFIDENCE
-        )
+        together = np.concatenate([run.ttft_s for run in runs])
+        interval = block_bootstrap_quantile(together, _TARGET_PROBABILITY, 10 * len(runs), 1000, rng, _LOOK_CONFIDENCE)
     verdict, note = slo_verdict(interval.lower, interval.upper, problem.slo_ttft_p99_s), ""
     span_s = n_requests / problem.arrival_rate_rps
-    unstable = sum(stability_verdict(result).verdict == "unstable" for result in results)
+    unstable = sum(run.is_unstable for run in runs)
     if verdict == "confirmed" and span_s < _FEWEST_RESIDENCES * pool.residence_s:
         verdict, note = "undecided", f"{span_s:.3g} s of simulated time are too few to see a steady state"
     elif verdict == "confirmed" and unstable:
-        verdict, note = "undecided", f"the queue kept growing in {unstable} of {len(results)} replications"
-    return _pool_evidence(PEAK, pool, index, results, interval, verdict, note, together)
+        verdict, note = "undecided", f"the queue kept growing in {unstable} of {len(runs)} replications"
+    elif np.isinf(interval.upper):
+        note = "too few requests reach this pool to bound a P99"
+    return _pool_evidence(PEAK, pool, runs, interval, verdict, note)
 
 
 def _pool_evidence(
-    scenario: str,
-    pool: PoolPlan,
-    index: int,
-    results: list[SimulationResult],
-    interval: tuple[float, float, float],
-    verdict: Verdict,
-    note: str,
-    ttft_s: np.ndarray,
+    scenario: str, pool: PoolPlan, runs: list[_PoolRun], interval: Interval, verdict: Verdict, note: str
 ) -> PoolEvidence:
     """Gather the figures of one pool over its replications."""
-    in_pool = [result.pool == index for result in results]
+    ttft_s = np.concatenate([run.ttft_s for run in runs])
     return PoolEvidence(
         scenario=scenario,
         pool=pool.name,
         replicas=pool.loaded_replicas,
-        replications=len(results),
-        requests=int(sum(mask.sum() for mask in in_pool)),
-        rejected=int(sum((mask & result.is_rejected).sum() for mask, result in zip(in_pool, results, strict=True))),
-        preemptions=int(sum(result.preemptions[mask].sum() for mask, result in zip(in_pool, results, strict=True))),
-        ttft_p99_s=interval[0],
-        ttft_p99_lower_s=interval[1],
-        ttft_p99_upper_s=interval[2],
-        slot_utilization=float(np.mean([result.utilization[index].slot for result in results])),
-        kv_utilization=float(np.mean([result.utilization[index].kv for result in results])),
-        busy=float(np.mean([result.utilization[index].busy for result in results])),
+        replications=len(runs),
+        requests=sum(run.requests for run in runs),
+        rejected=sum(run.rejected for run in runs),
+        preemptions=sum(run.preemptions for run in runs),
+        ttft_p99_s=interval.estimate,
+        ttft_p99_lower_s=interval.lower,
+        ttft_p99_upper_s=interval.upper,
+        slot_utilization=float(np.mean([run.utilization.slot for run in runs])),
+        kv_utilization=float(np.mean([run.utilization.kv for run in runs])),
+        busy=float(np.mean([run.utilization.busy for run in runs])),
         verdict=verdict,
         note=note,
         ttft_quantiles_s=tuple(float(q) for q in np.quantile(ttft_s, QUANTILE_GRID)) if len(ttft_s) else (),

@@ -99,7 +99,7 @@ def _cheapest_pool(
 
 
 def _cheapest(candidates: list[Candidate]) -> FleetPlan | None:
-    """The cheapest plan; ties go to fewer replicas, fewer pools, less compression, a lower boundary."""
+    """The cheapest plan; ties go to fewer replicas, fewer pools, less compression, more even pools."""
     plans = [candidate.plan for candidate in candidates if candidate.plan is not None]
     return min(
         plans,
@@ -108,6 +108,7 @@ def _cheapest(candidates: list[Candidate]) -> FleetPlan | None:
             plan.replicas,
             len(plan.pools),
             plan.gamma,
+            -min(pool.arrival_rate_rps for pool in plan.pools),
             plan.boundary_tokens or 0,
         ),
         default=None,

@@ -154,8 +154,6 @@ def test_an_infeasible_target_is_published_as_no_plan(project):
 def test_a_frozen_file_that_somebody_changed_is_not_overwritten(project):
     feed = night_of(project).fleets[0].feed
     (feed / "recommendation.csv").write_text("tampered")
-    fleet_toml = project.root / "fleetopt.toml"
-    fleet_toml.write_text(fleet_toml.read_text())
     (project.settings.paths.reports / DAYS[2].isoformat() / "assistant.html").unlink()
     with pytest.raises(RuntimeError, match=PublishedVersionChangedError.__name__):
         night_of(project)

@@ -198,8 +198,8 @@ def simulate(
     _in_range("--replicas", replicas, 1, _MOST_REPLICAS)
     gpu = _load_profile(profile)
     requests = trace_from_frame(_read_parquet(trace), str(trace))
-    pool = Pool(name="all", profile=gpu, replicas=replicas, max_context_tokens=gpu.context_limit_tokens)
-    result = run_simulation(requests, Fleet(pools=(pool,)), scheduler=scheduler, router=router)
+    pool = Pool("all", gpu, replicas, gpu.context_limit_tokens, scheduler)
+    result = run_simulation(requests, Fleet((pool,), router))
     stability = stability_verdict(result)
     used = result.utilization[0]
     rows: list[tuple[str, str | float, str]] = [

@@ -128,7 +128,8 @@ class FleetPlan:
                 )
                 for pool in self.pools
             ),
-            boundary_tokens=self.boundary_tokens,
+            router="compress-and-route" if self.gamma > 1.0 else "length",
+            boundaries_tokens=() if self.boundary_tokens is None else (self.boundary_tokens,),
             gamma=self.gamma,
         )
 

@@ -2,17 +2,14 @@
 
 import numpy as np
 
-from fleetopt.errors import InputError
 from fleetopt.simulator import _kernels
-from fleetopt.simulator.fleet import Fleet, Pool, Routing, route
+from fleetopt.simulator.fleet import Fleet, Pool
 from fleetopt.simulator.result import PoolUtilization, SimulationResult
+from fleetopt.simulator.routing import Routing, route
 from fleetopt.workload.trace import Trace
 
-SCHEDULERS = ("fcfs",)
-ROUTERS = ("least-loaded",)
 
-
-def simulate(trace: Trace, fleet: Fleet, *, scheduler: str = "fcfs", router: str = "least-loaded") -> SimulationResult:
+def simulate(trace: Trace, fleet: Fleet) -> SimulationResult:
     """Run every iteration of every replica until the last request of the trace is finished.
 
     Parameters
@@ -21,21 +18,11 @@ def simulate(trace: Trace, fleet: Fleet, *, scheduler: str = "fcfs", router: str
         n requests in arrival order, seconds and tokens.
     fleet : Fleet
         The pool of a request follows from its length, see :func:`fleetopt.simulator.route`.
-    scheduler : str
-        How a replica fills an iteration. ``fcfs``: vLLM V1, running sequences first, then the queue in order.
-    router : str
-        How a replica of the pool is chosen at arrival. ``least-loaded``: fewest waiting and running requests, ties to
-        the lowest index.
 
     Returns
     -------
     SimulationResult
         What became of each request, in trace order, and what each pool did.
-
-    Raises
-    ------
-    InputError
-        If the scheduler or the router is unknown.
 
     Notes
     -----
@@ -47,9 +34,6 @@ def simulate(trace: Trace, fleet: Fleet, *, scheduler: str = "fcfs", router: str
     ----------
     Kwon et al., PagedAttention (SOSP 2023); Agrawal et al., Sarathi-Serve (OSDI 2024): chunked prefill.
     """
-    for kind, name, known in (("scheduler", scheduler, SCHEDULERS), ("router", router, ROUTERS)):
-        if name not in known:
-            raise InputError(f"unknown {kind} '{name}'; known: {', '.join(known)}")
     pools = _pools(fleet)
     requests = _requests(trace, route(trace, fleet))
     replicas = _replicas(pools)
@@ -80,7 +64,7 @@ def _requests(trace: Trace, routing: Routing) -> np.recarray:
     requests.output_tokens = trace.output_tokens
     requests.first_token_s = requests.finish_s = np.nan
     requests.generated = requests.preemptions = 0
-    requests.pool = routing.pool
+    requests.pool = np.maximum(routing.pool, 0)
     requests.replica = requests.next_waiting = _kernels.NOBODY
     return requests
 

@@ -141,8 +141,10 @@ class Replica:
 
 def choose_pool(fleet: Fleet, prompt: int, output: int, is_compressible: bool) -> tuple[int, int]:
     """Index of the pool, and the prompt as served."""
-    boundary = fleet.boundary_tokens
-    if boundary is None or prompt + output <= boundary:
+    if not fleet.boundaries_tokens:
+        return 0, prompt
+    boundary = fleet.boundaries_tokens[0]
+    if prompt + output <= boundary:
         return 0, prompt
     if is_compressible and prompt + output <= fleet.gamma * boundary and boundary - output >= 1:
         return 0, boundary - output

@@ -248,7 +248,7 @@ def test_iterations_that_take_no_time_end(run):
 
 def test_compress_and_route(run):
     short, long = Pool("short", profile(), 1, 20), Pool("long", profile(), 1, 400)
-    fleet = Fleet((short, long), boundary_tokens=20, gamma=1.5)
+    fleet = Fleet((short, long), router="compress-and-route", boundaries_tokens=(20,), gamma=1.5)
     trace = make_trace(
         np.zeros(6), [15, 16, 25, 26, 11, 16], [5, 5, 5, 5, 19, 5], [True, True, True, True, True, False]
     )
@@ -302,7 +302,8 @@ def fleets(draw, shapes):
     short = Pool("short", first, draw(st.integers(1, 3)), limit)
     long = Pool("long", draw(shapes), draw(st.integers(1, 3)), draw(st.integers(1, 80)))
     gamma = draw(st.sampled_from([1.0, 1.25, 1.5, 2.0]))
-    return Fleet((short, long), draw(st.integers(1, short.context_limit_tokens)), gamma)
+    boundary = draw(st.integers(1, short.context_limit_tokens))
+    return Fleet((short, long), "compress-and-route", (boundary,), gamma)
 
 
 @st.composite
@@ -373,7 +374,7 @@ def test_agrees_on_a_measured_profile_with_two_pools():
     }
     short = Pool("short", profile(**values, kv_blocks=300, max_sequences=64), 3, 1024)
     long = Pool("long", profile(**values, kv_blocks=600, max_sequences=16), 2, 4096)
-    fleet = Fleet((short, long), boundary_tokens=1024, gamma=1.5)
+    fleet = Fleet((short, long), router="compress-and-route", boundaries_tokens=(1024,), gamma=1.5)
     reference = assert_same(random_trace(9, 400, 6.0, 2500, 150), fleet)
     assert 0 < sum(reference["pool"]) < 400
     assert sum(reference["preemptions"]) > 0

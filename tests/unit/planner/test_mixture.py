@@ -25,7 +25,8 @@ def test_pools_get_what_the_simulator_routes_to_them(requests, boundary, gamma):
     trace = make_trace(np.arange(len(requests)), prompt, output, is_compressible)
     fleet = Fleet(
         pools=(Pool("short", PROFILE, 1, boundary), Pool("long", PROFILE, 1, 2000)),
-        boundary_tokens=boundary,
+        router="compress-and-route",
+        boundaries_tokens=(boundary,),
         gamma=gamma,
     )
     routing = route(trace, fleet)

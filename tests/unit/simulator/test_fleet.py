@@ -10,11 +10,16 @@ import pytest
 
 from fleetopt.errors import InputError
 from fleetopt.profiles import load_profile
-from fleetopt.simulator import Fleet, Pool, _kernels, route, simulate
+from fleetopt.simulator import Failure, Fleet, Pool, _kernels, route, simulate
 from fleetopt.workload.trace import Trace, make_trace
 
 PROFILE = load_profile("a100-llama2-7b")
 SHORT, LONG = Pool("short", PROFILE, 2, 2048), Pool("long", PROFILE, 1, 16384)
+MIDDLE = Pool("middle", PROFILE, 1, 4096)
+
+
+def banded(boundary: int, gamma: float) -> Fleet:
+    return Fleet((SHORT, LONG), "compress-and-route", (boundary,), gamma)
 
 
 @pytest.mark.parametrize(
@@ -23,18 +28,28 @@ SHORT, LONG = Pool("short", PROFILE, 2, 2048), Pool("long", PROFILE, 1, 16384)
         (lambda: Pool("", PROFILE, 1, 10), "a pool needs a name"),
         (lambda: Pool("x", PROFILE, 0, 10), "pool 'x': replicas is 0"),
         (lambda: Pool("x", PROFILE, 1, 0), "pool 'x': max_context_tokens is 0"),
-        (lambda: Fleet(()), "0 pools"),
-        (lambda: Fleet((SHORT, LONG, LONG)), "3 pools"),
-        (lambda: Fleet((SHORT, SHORT), 100), "two pools are named 'short'"),
-        (lambda: Fleet((SHORT, LONG)), "two pools need boundary_tokens"),
-        (lambda: Fleet((SHORT, LONG), 0), "boundary_tokens is 0; it has to be between 1 and 2048"),
-        (lambda: Fleet((SHORT, LONG), 2049), "boundary_tokens is 2049"),
-        (lambda: Fleet((SHORT, LONG), 2048, 0.9), "gamma is 0.9"),
-        (lambda: Fleet((SHORT, LONG), 2048, float("nan")), "gamma is nan"),
-        (lambda: Fleet((LONG,), 2048), "need two pools"),
-        (lambda: Fleet((LONG,), None, 1.5), "need two pools"),
-        (lambda: simulate(empty(), Fleet((LONG,)), scheduler="wait"), "unknown scheduler 'wait'; known: fcfs"),
-        (lambda: simulate(empty(), Fleet((LONG,)), router="dice"), "unknown router 'dice'; known: least-loaded"),
+        (lambda: Pool("x", PROFILE, 1, 10, "wait"), "unknown scheduler 'wait'; known: fcfs"),
+        (lambda: Fleet(()), "no pools"),
+        (lambda: Fleet((SHORT, SHORT), "length", (100,)), "two pools are named 'short'"),
+        (lambda: Fleet((SHORT, LONG), "length"), "2 pools and 0 boundaries; router 'length' needs .* that is 1"),
+        (lambda: Fleet((SHORT, LONG), "length", (0,)), "pool 'short' is 0; it has to be between 1 and 2048"),
+        (lambda: Fleet((SHORT, LONG), "length", (2049,)), "pool 'short' is 2049"),
+        (lambda: Fleet((LONG,), "length", (2048,)), "1 pools and 1 boundaries"),
+        (lambda: Fleet((SHORT, MIDDLE, LONG), "length", (100, 100)), "do not increase"),
+        (lambda: banded(2048, 0.9), "gamma is 0.9"),
+        (lambda: banded(2048, float("nan")), "gamma is nan"),
+        (lambda: Fleet((LONG,), "length", (), 1.5), "router 'length' compresses nothing"),
+        (lambda: Fleet((LONG,), "dice"), "unknown router 'dice'; known: least-loaded"),
+        (lambda: Fleet((LONG,), balancer="length"), "unknown balancer 'length'"),
+        (lambda: Fleet((LONG,), spill_waiting=0), "spill_waiting is 0"),
+        (lambda: Failure("long", 0, 5.0, 5.0), "down_s is 5 and up_s 5"),
+        (lambda: Failure("long", 0, float("nan")), "down_s is nan"),
+        (lambda: Fleet((LONG,), failures=(Failure("short", 0, 1.0),)), "no pool is named 'short'; there is long"),
+        (lambda: Fleet((LONG,), failures=(Failure("long", 1, 1.0),)), "has no replica 1; it has 0 to 0"),
+        (
+            lambda: Fleet((LONG,), failures=(Failure("long", 0, 3.0, 9.0), Failure("long", 0, 1.0, 4.0))),
+            "goes down at 3 s while it is down until 4 s",
+        ),
     ],
 )
 def test_nonsense_is_one_clear_error(build, message):
@@ -51,26 +66,35 @@ def test_routing_at_the_edges_of_the_band():
     prompt = [1948, 1949, 2972, 2973, 500, 1949]
     output = [100, 100, 100, 100, 2048, 100]
     trace = make_trace(np.zeros(6), prompt, output, [True] * 5 + [False])
-    routing = route(trace, Fleet((SHORT, LONG), 2048, 1.5))
+    routing = route(trace, banded(2048, 1.5))
     assert routing.pool.tolist() == [0, 0, 0, 1, 1, 1]
     assert routing.prompt_tokens.tolist() == [1948, 1948, 1948, 2973, 500, 1949]
 
 
 def test_gamma_one_compresses_nothing():
     trace = make_trace([0.0, 0.0], [2047, 2048], [1, 1], [True, True])
-    routing = route(trace, Fleet((SHORT, LONG), 2048, 1.0))
+    routing = route(trace, banded(2048, 1.0))
     assert routing.pool.tolist() == [0, 1]
     assert routing.prompt_tokens.tolist() == [2047, 2048]
 
 
 def test_the_band_does_not_lose_a_token_to_floating_point():
     assert 1.15 * 100 < 115
-    assert Fleet((SHORT, LONG), 100, 1.15).compression_limit_tokens == 115
+    at, above = (make_trace([0.0], [total - 1], [1], [True]) for total in (115, 116))
+    assert [route(trace, banded(100, 1.15)).pool[0] for trace in (at, above)] == [0, 1]
+
+
+def test_of_three_pools_a_request_is_compressed_into_the_lowest_that_it_fits():
+    fleet = Fleet((SHORT, MIDDLE, LONG), "compress-and-route", (1000, 1200), 1.5)
+    trace = make_trace(np.zeros(5), [1000, 1200, 1499, 1600, 1400], [1, 1, 1, 1, 1100], [True] * 5)
+    routing = route(trace, fleet)
+    assert routing.pool.tolist() == [0, 0, 0, 1, 2]
+    assert routing.prompt_tokens.tolist() == [999, 999, 999, 1199, 1400]
 
 
 def test_records_of_a_mixed_run():
     trace = make_trace([5.0, 5.0, 5.0, 6.0], [2000, 20_000, 1000, 100], [100, 10, 2000, 1], [True] * 4)
-    result = simulate(trace, Fleet((SHORT, LONG), 2048, 1.5))
+    result = simulate(trace, banded(2048, 1.5))
     assert len(result) == 4
     assert result.pool_names == ("short", "long")
     assert result.pool.tolist() == [0, 1, 0, 0]
@@ -108,7 +132,7 @@ def test_the_inputs_stay_as_they_were_and_a_second_run_is_the_same():
     rng = np.random.default_rng(3)
     trace = make_trace(np.sort(rng.random(500) * 50), rng.integers(1, 3000, 500), rng.integers(1, 300, 500))
     before = [array.copy() for array in (trace.arrival_s, trace.prompt_tokens, trace.output_tokens)]
-    first, second = (simulate(trace, Fleet((SHORT, LONG), 2048)) for _ in range(2))
+    first, second = (simulate(trace, banded(2048, 1.0)) for _ in range(2))
     np.testing.assert_array_equal(first.finish_s, second.finish_s)
     for array, copy in zip((trace.arrival_s, trace.prompt_tokens, trace.output_tokens), before, strict=True):
         np.testing.assert_array_equal(array, copy)
@@ -118,7 +142,7 @@ def test_a_sum_of_parts_is_the_same_as_each_alone():
     """Pools do not touch each other: each serves its requests as it would alone."""
     rng = np.random.default_rng(4)
     trace = make_trace(np.sort(rng.random(400) * 40), rng.integers(1, 6000, 400), rng.integers(1, 300, 400))
-    both = simulate(trace, Fleet((SHORT, LONG), 2048))
+    both = simulate(trace, banded(2048, 1.0))
     for index, pool in enumerate((SHORT, LONG)):
         mine = both.pool == index
         part = make_trace(trace.arrival_s[mine], trace.prompt_tokens[mine], trace.output_tokens[mine])
@@ -137,7 +161,7 @@ def test_one_compilation_serves_every_fleet_and_trace():
         output_tokens=np.array([5, 5]),
         is_compressible=np.ones(2, dtype=bool),
     )
-    simulate(writable, Fleet((SHORT, LONG), 2048, 2.0))
+    simulate(writable, banded(2048, 2.0))
     assert len(_kernels.run_fleet.signatures) == 1
 
 

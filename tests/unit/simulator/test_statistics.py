@@ -183,7 +183,9 @@ def test_all_rejected_is_undecided():
 
 
 def test_one_unstable_pool_makes_the_fleet_unstable():
-    fleet = Fleet((Pool("short", PROFILE, 6, 1500), Pool("long", PROFILE, 1, 8192)), boundary_tokens=1500)
+    fleet = Fleet(
+        (Pool("short", PROFILE, 6, 1500), Pool("long", PROFILE, 1, 8192)), router="length", boundaries_tokens=(1500,)
+    )
     verdict = stability_verdict(simulate(chat(12_000, 20.0, 1), fleet))
     assert verdict.verdict == "unstable"
     assert verdict.reason.startswith("pool 'long': ")

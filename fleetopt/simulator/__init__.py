@@ -1,7 +1,7 @@
 """A fleet simulated iteration by iteration: pools, routing, replicas with continuous batching and paged KV."""
 
 from fleetopt.simulator.fleet import BALANCERS, POOL_ROUTERS, ROUTERS, SCHEDULERS, Failure, Fleet, Pool
-from fleetopt.simulator.result import PoolUtilization, SimulationResult
+from fleetopt.simulator.result import PoolUtilization, SimulationResult, Timeline
 from fleetopt.simulator.routing import Routing, route
 from fleetopt.simulator.run import simulate
 
@@ -16,6 +16,7 @@ __all__ = [
     "PoolUtilization",
     "Routing",
     "SimulationResult",
+    "Timeline",
     "route",
     "simulate",
 ]

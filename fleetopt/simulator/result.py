@@ -40,6 +40,35 @@ class PoolUtilization:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Timeline:
+    """What every replica did over time: m samples of r replicas, those of all pools one after the other.
+
+    Attributes
+    ----------
+    time_s : np.ndarray
+        float64[m], seconds on the clock of the arrivals; a sample is taken after everything that happens then.
+    pool_names : tuple of str
+    pool, replica : np.ndarray
+        int64[r], index into ``pool_names``, and index within the pool.
+    running, waiting : np.ndarray
+        int32[m, r], sequences running, and requests waiting on the replica.
+    kv_blocks : np.ndarray
+        int64[m, r], KV blocks held.
+    held : np.ndarray
+        int64[m], requests that wait at the router because no replica that is up can take them.
+    """
+
+    time_s: np.ndarray
+    pool_names: tuple[str, ...]
+    pool: np.ndarray
+    replica: np.ndarray
+    running: np.ndarray
+    waiting: np.ndarray
+    kv_blocks: np.ndarray
+    held: np.ndarray
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class SimulationResult:
     """What became of each request, arrays of n in trace order; times absolute, on the clock of ``arrival_s``.
 
@@ -50,38 +79,48 @@ class SimulationResult:
     arrival_s : np.ndarray
         float64[n], seconds.
     pool : np.ndarray
-        int64[n], index into ``pool_names``; the pool that a rejected request was sent to.
+        int32[n], index into ``pool_names``, of the replica that had it last; of one that never had any, the pool that
+        it belongs to by its length, or 0 if the router looks at all pools.
     replica : np.ndarray
-        int64[n], index within the pool; -1 if rejected.
-    first_token_s, finish_s : np.ndarray
-        float64[n], seconds, when the first and the last output token came out; nan if rejected.
-    preemptions : np.ndarray
-        int64[n], how often the request lost its KV cache.
+        int32[n], index within the pool; -1 if rejected or unserved.
+    admitted_s, first_token_s, finish_s : np.ndarray
+        float64[n], seconds, when it was first admitted to an iteration, and when its first and its last output token
+        came out; nan if that never happened.
+    preemptions, retries : np.ndarray
+        int32[n], how often it lost its KV cache to other requests, and how often it lost its replica and started over.
     prompt_tokens, original_prompt_tokens : np.ndarray
         int64[n], the prompt as served, and before compression.
     output_tokens : np.ndarray
         int64[n].
     is_rejected : np.ndarray
-        bool[n], longer than the context limit of its pool.
+        bool[n], longer than the context limit of its pool, or of every pool.
+    is_unserved : np.ndarray
+        bool[n], accepted, but at the end no replica was up that could take it.
     observed_s : float
         First arrival to last finish, seconds; 0 if nothing was served.
     utilization : tuple of PoolUtilization
         One per pool.
+    timeline : Timeline or None
+        If it was asked for.
     """
 
     pool_names: tuple[str, ...]
     arrival_s: np.ndarray
     pool: np.ndarray
     replica: np.ndarray
+    admitted_s: np.ndarray
     first_token_s: np.ndarray
     finish_s: np.ndarray
     preemptions: np.ndarray
+    retries: np.ndarray
     prompt_tokens: np.ndarray
     original_prompt_tokens: np.ndarray
     output_tokens: np.ndarray
     is_rejected: np.ndarray
+    is_unserved: np.ndarray
     observed_s: float
     utilization: tuple[PoolUtilization, ...]
+    timeline: Timeline | None = None
 
     def __len__(self) -> int:
         return len(self.arrival_s)
@@ -92,27 +131,38 @@ class SimulationResult:
         return int(self.is_rejected.sum())
 
     @property
+    def status(self) -> np.ndarray:
+        """str[n], ``finished``, ``rejected`` or ``unserved``."""
+        return np.where(self.is_rejected, "rejected", np.where(self.is_unserved, "unserved", "finished"))
+
+    @property
+    def queue_wait_s(self) -> np.ndarray:
+        """float64[n], arrival to first admission, seconds; nan if never admitted."""
+        queue_wait_s: np.ndarray = self.admitted_s - self.arrival_s
+        return queue_wait_s
+
+    @property
     def ttft_s(self) -> np.ndarray:
-        """float64[n], time to first token, seconds; nan if rejected."""
+        """float64[n], time to first token, seconds; nan if there was none."""
         ttft_s: np.ndarray = self.first_token_s - self.arrival_s
         return ttft_s
 
     @property
     def tpot_s(self) -> np.ndarray:
-        """float64[n], mean time per output token after the first, seconds; nan if rejected or of one token."""
+        """float64[n], mean time per output token after the first, seconds; nan if not finished or of one token."""
         steps = np.where(self.output_tokens > 1, self.output_tokens - 1, np.nan)
         tpot_s: np.ndarray = (self.finish_s - self.first_token_s) / steps
         return tpot_s
 
     @property
     def e2e_s(self) -> np.ndarray:
-        """float64[n], arrival to last token, seconds; nan if rejected."""
+        """float64[n], arrival to last token, seconds; nan if not finished."""
         e2e_s: np.ndarray = self.finish_s - self.arrival_s
         return e2e_s
 
     def pool_mask(self, pool: int) -> np.ndarray:
-        """bool[n], the requests that the pool of this index served: sent to it and not rejected."""
-        is_served: np.ndarray = (self.pool == pool) & ~self.is_rejected
+        """bool[n], the requests that the pool of this index served."""
+        is_served: np.ndarray = (self.pool == pool) & (self.replica >= 0)
         return is_served
 
     def ttft_quantile_s(self, probability: float, pool: int | None = None) -> float:
@@ -131,7 +181,7 @@ class SimulationResult:
         return _quantile(values[~np.isnan(values)], probability)
 
     def _served(self, pool: int | None) -> np.ndarray:
-        return ~self.is_rejected if pool is None else self.pool_mask(pool)
+        return self.replica >= 0 if pool is None else self.pool_mask(pool)
 
 
 def _quantile(values: np.ndarray, probability: float) -> float:

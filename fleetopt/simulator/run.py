@@ -1,15 +1,38 @@
 """Running a trace through a fleet: arrays for the kernel, records out of it."""
 
+from collections.abc import Callable
+
 import numpy as np
 
-from fleetopt.simulator import _kernels
-from fleetopt.simulator.fleet import Fleet, Pool
-from fleetopt.simulator.result import PoolUtilization, SimulationResult
+from fleetopt.errors import InputError
+from fleetopt.simulator import _kernels, _records
+from fleetopt.simulator.fleet import POOL_ROUTERS, Fleet, Pool
+from fleetopt.simulator.result import PoolUtilization, SimulationResult, Timeline
 from fleetopt.simulator.routing import Routing, route
 from fleetopt.workload.trace import Trace
 
+_SARATHI_TOKENS = 512
+_LONGEST_TOKENS = 2**31 - 1
+_BALANCERS = {
+    "least-loaded": _kernels.LEAST_LOADED,
+    "shortest-queue-tokens": _kernels.SHORTEST_QUEUE_TOKENS,
+    "power-of-two": _kernels.POWER_OF_TWO,
+    "round-robin": _kernels.ROUND_ROBIN,
+    "random": _kernels.RANDOM,
+}
+_ROUTING_STREAM = 0
+_PROGRESS_STEPS = 200
+_MOST_SAMPLES = 50_000_000
 
-def simulate(trace: Trace, fleet: Fleet) -> SimulationResult:
+
+def simulate(
+    trace: Trace,
+    fleet: Fleet,
+    *,
+    seed: int = 0,
+    on_progress: Callable[[int, int], None] | None = None,
+    timeline_interval_s: float | None = None,
+) -> SimulationResult:
     """Run every iteration of every replica until the last request of the trace is finished.
 
     Parameters
@@ -17,66 +40,197 @@ def simulate(trace: Trace, fleet: Fleet) -> SimulationResult:
     trace : Trace
         n requests in arrival order, seconds and tokens.
     fleet : Fleet
-        The pool of a request follows from its length, see :func:`fleetopt.simulator.route`.
+        Pools, their schedulers, the router and the failures.
+    seed : int
+        Of what the routers draw at random. Every router sees the same draws for a request.
+    on_progress : callable, optional
+        Told from time to time how many requests have arrived, and how many there are.
+    timeline_interval_s : float, optional
+        Sample the state of every replica in steps of this many seconds from the first arrival on.
 
     Returns
     -------
     SimulationResult
         What became of each request, in trace order, and what each pool did.
 
+    Raises
+    ------
+    InputError
+        If the interval is not positive or so short that the samples would not fit into memory.
+
     Notes
     -----
-    At equal times iterations end first, then requests arrive in trace order, then iterations start. A request longer
-    than the context limit of its pool is rejected at arrival. The KV cache is paged; what does not fit is preempted,
-    last admitted first, and recomputed. Nothing is random.
+    At equal times iterations end first, then replicas come back, then replicas go down, then requests arrive in trace
+    order, then iterations start. A request longer than the context limit of its pool is rejected at arrival. The KV
+    cache is paged; what does not fit is preempted, last admitted first, and recomputed. Requests of a replica that goes
+    down start over on another one; the first token keeps its time if it was out already. While none can take them
+    they wait at the router; those that still do at the end are unserved. A request that fails over keeps its prompt as
+    served, compressed if it was.
 
     References
     ----------
     Kwon et al., PagedAttention (SOSP 2023); Agrawal et al., Sarathi-Serve (OSDI 2024): chunked prefill.
     """
+    if timeline_interval_s is not None and not 0.0 < timeline_interval_s < np.inf:
+        raise InputError(f"timeline interval {timeline_interval_s}: has to be a positive number of seconds")
+    routing = route(trace, fleet)
+    state = _state(trace, fleet, routing, seed)
+    timeline = None
+    if timeline_interval_s is None:
+        _run_in_steps(state, trace, on_progress)
+    else:
+        timeline = _watch(state, trace, fleet, timeline_interval_s, on_progress)
+    return _result(trace, fleet, routing, state, timeline)
+
+
+def _run_in_steps(state: _kernels.State, trace: Trace, on_progress: Callable[[int, int], None] | None) -> None:
+    """Run to the end, and stop on the way only to tell how far it is."""
+    n = len(trace)
+    if on_progress is not None:
+        for arrived in np.unique(np.linspace(1, n, _PROGRESS_STEPS, dtype=np.int64)) if n else []:
+            _kernels.run_fleet(state, trace.arrival_s[arrived - 1])
+            on_progress(int(state.fleet.arrived[0]), n)
+    _kernels.run_fleet(state, np.inf)
+
+
+def _watch(
+    state: _kernels.State,
+    trace: Trace,
+    fleet: Fleet,
+    interval_s: float,
+    on_progress: Callable[[int, int], None] | None,
+) -> Timeline:
+    """Run to the end in steps, and sample the replicas after each."""
+    n_replicas = len(state.replicas)
+    samples: list[np.ndarray] = []
+    time_s: list[float] = []
+    held: list[int] = []
+    reported = 0
+    while len(trace) and not _is_over(state):
+        time_s.append(float(trace.arrival_s[0]) + len(time_s) * interval_s)
+        _kernels.run_fleet(state, time_s[-1])
+        sample = np.empty((3, n_replicas), dtype=np.int64)
+        _kernels.sample_replicas(time_s[-1], state, *sample)
+        samples.append(sample)
+        held.append(int(state.fleet.n_held[0]))
+        if len(samples) * n_replicas > _MOST_SAMPLES:
+            raise InputError(f"timeline interval {interval_s:g} s: too short for a run this long; take a longer one")
+        arrived = int(state.fleet.arrived[0])
+        if on_progress is not None and (arrived - reported) * _PROGRESS_STEPS >= len(trace):
+            reported = arrived
+            on_progress(arrived, len(trace))
+    _kernels.run_fleet(state, np.inf)
+    finish_s = state.requests.finish_s
+    n_samples = int(np.searchsorted(time_s, np.nanmax(finish_s), side="right")) if (finish_s > -np.inf).any() else 0
+    together = np.stack(samples[:n_samples]) if n_samples else np.empty((0, 3, n_replicas), dtype=np.int64)
+    return Timeline(
+        time_s=np.array(time_s[:n_samples]),
+        pool_names=tuple(pool.name for pool in fleet.pools),
+        pool=state.replicas.pool.copy(),
+        replica=np.concatenate([np.arange(pool.replicas) for pool in fleet.pools]),
+        running=together[:, 0].astype(np.int32),
+        waiting=together[:, 1].astype(np.int32),
+        kv_blocks=together[:, 2].copy(),
+        held=np.array(held[:n_samples], dtype=np.int64),
+    )
+
+
+def _is_over(state: _kernels.State) -> bool:
+    """Whether every request has arrived and none can still be finished."""
+    front = state.fleet[0]
+    is_waiting = front.n_held > 0 and front.happened < len(state.outages)
+    return bool(front.arrived == len(state.requests) and not np.isfinite(state.end_s).any() and not is_waiting)
+
+
+def _state(trace: Trace, fleet: Fleet, routing: Routing, seed: int) -> _kernels.State:
+    """All arrays of a run, at its beginning."""
     pools = _pools(fleet)
-    requests = _requests(trace, route(trace, fleet))
     replicas = _replicas(pools)
-    slots = _slots(pools, len(trace))
-    ready = np.empty(len(replicas) - 1, dtype=np.int64)
-    _kernels.run_fleet(pools, requests, replicas, slots, _idle_tree(len(ready)), ready)
-    return _result(trace, fleet, pools, requests, replicas)
+    n_replicas = len(replicas)
+    most_running = _most_running(pools, len(trace))
+    return _kernels.State(
+        fleet=_fleet(fleet, seed),
+        pools=pools,
+        requests=_requests(trace, routing),
+        outages=_outages(fleet, pools),
+        replicas=replicas,
+        slots=np.recarray((n_replicas, most_running), dtype=_records.SLOT),
+        load=np.zeros(n_replicas, dtype=np.int64),
+        end_s=np.full(n_replicas + 1, np.inf),
+        finishes=np.empty((n_replicas, most_running), dtype=np.int64),
+        phases=np.zeros((n_replicas, int(pools.block_tokens.max())), dtype=np.int64),
+        earliest=_idle_tree(n_replicas),
+        ready=np.empty(2 * n_replicas, dtype=np.int64),
+    )
+
+
+def _fleet(fleet: Fleet, seed: int) -> np.recarray:
+    """FLEET[1]."""
+    record = np.zeros(1, dtype=_records.FLEET).view(np.recarray)
+    record.pool_choice = _kernels.ANY_POOL
+    if fleet.router in POOL_ROUTERS:
+        record.pool_choice = _kernels.SPILL_OVER if fleet.router == "spill-over" else _kernels.BY_LENGTH
+    record.balancer = _BALANCERS[fleet.balancer if fleet.router in POOL_ROUTERS else fleet.router]
+    record.spill_waiting = fleet.spill_waiting
+    record.stream = np.random.SeedSequence(seed, spawn_key=(_ROUTING_STREAM,)).generate_state(1, np.uint64)
+    record.held_head = record.held_tail = _kernels.NOBODY
+    return record
 
 
 def _pools(fleet: Fleet) -> np.recarray:
     """POOL[pools]."""
-    pools = np.recarray(len(fleet.pools), dtype=_kernels.POOL)
+    pools = np.zeros(len(fleet.pools), dtype=_records.POOL).view(np.recarray)
     first_replica = 0
     for record, pool in zip(pools, fleet.pools, strict=True):
-        for name in record.dtype.names:
+        for name in pools.dtype.names or ():
             record[name] = getattr(pool.profile, name, 0)
-        record.first_replica = first_replica
+        record.first_replica = record.next_in_turn = first_replica
         first_replica = record.end_replica = first_replica + pool.replicas
-        record.context_limit_tokens = pool.context_limit_tokens
+        record.context_limit_tokens = min(pool.context_limit_tokens, _LONGEST_TOKENS)
+        if pool.scheduler == "sarathi":
+            record.max_batched_tokens = _SARATHI_TOKENS
+        elif pool.scheduler == "prefill-first":
+            record.is_prefill_first = 1
+            record.max_batched_tokens = record.max_chunk_tokens = _LONGEST_TOKENS
     return pools
 
 
 def _requests(trace: Trace, routing: Routing) -> np.recarray:
     """REQUEST[n], nothing decided yet."""
-    requests = np.recarray(len(trace), dtype=_kernels.REQUEST)
+    requests = np.recarray(len(trace), dtype=_records.REQUEST)
     requests.arrival_s = trace.arrival_s
-    requests.prompt_tokens = routing.prompt_tokens
-    requests.output_tokens = trace.output_tokens
-    requests.first_token_s = requests.finish_s = np.nan
-    requests.generated = requests.preemptions = 0
-    requests.pool = np.maximum(routing.pool, 0)
+    # A longer one is rejected whatever its length is: no pool accepts more than _LONGEST_TOKENS in all.
+    requests.prompt_tokens = np.minimum(routing.prompt_tokens, _LONGEST_TOKENS)
+    requests.output_tokens = np.minimum(trace.output_tokens, _LONGEST_TOKENS)
+    requests.admitted_s = requests.first_token_s = requests.finish_s = np.nan
+    requests.generated = requests.preemptions = requests.retries = 0
+    requests.pool = routing.pool
     requests.replica = requests.next_waiting = _kernels.NOBODY
     return requests
 
 
+def _outages(fleet: Fleet, pools: np.recarray) -> np.recarray:
+    """OUTAGE[m], by time; at equal times replicas come back before others go down."""
+    first = {pool.name: int(record.first_replica) for pool, record in zip(fleet.pools, pools, strict=True)}
+    changes = [
+        (time_s, first[failure.pool] + failure.replica, is_up)
+        for failure in fleet.failures
+        for time_s, is_up in ((failure.down_s, 0), (failure.up_s, 1))
+        if time_s < np.inf
+    ]
+    changes.sort(key=lambda change: (change[0], -change[2]))
+    return np.array(changes, dtype=_records.OUTAGE).view(np.recarray)
+
+
 def _replicas(pools: np.recarray) -> np.recarray:
-    """REPLICA[replicas + 1], idle and empty; the last one takes the free places of the tournament tree."""
+    """REPLICA[replicas], idle and empty."""
     pool = np.repeat(np.arange(len(pools)), pools.end_replica - pools.first_replica)
-    replicas = np.zeros(len(pool) + 1, dtype=_kernels.REPLICA).view(np.recarray)
-    replicas.iteration_end_s = np.inf
-    replicas.pool[:-1] = pool
-    replicas.free_blocks[:-1] = pools.kv_blocks[pool]
-    replicas.waiting_head = replicas.waiting_tail = _kernels.NOBODY
+    replicas = np.zeros(len(pool), dtype=_records.REPLICA).view(np.recarray)
+    replicas.pool = pool
+    replicas.free_blocks = pools.kv_blocks[pool]
+    for name in ("last_decoder", "waiting_head", "waiting_tail", "running_head", "running_tail"):
+        replicas[name] = _kernels.NOBODY
+    replicas.prefill_head = replicas.prefill_tail = replicas.free_slot = _kernels.NOBODY
     return replicas
 
 
@@ -88,36 +242,44 @@ def _idle_tree(n_replicas: int) -> np.ndarray:
     return tree
 
 
-def _slots(pools: np.recarray, n_requests: int) -> np.recarray:
-    """SLOT[replicas, most running at once]: every running sequence holds a block, so there are no more than blocks."""
-    most_running = min(int(np.minimum(pools.max_sequences, pools.kv_blocks).max()), n_requests)
-    return np.recarray((int(pools.end_replica[-1]), most_running), dtype=_kernels.SLOT)
+def _most_running(pools: np.recarray, n_requests: int) -> int:
+    """Most sequences running at once on a replica: each holds a block, so there are no more than blocks."""
+    return max(1, min(int(np.minimum(pools.max_sequences, pools.kv_blocks).max()), n_requests))
 
 
 def _result(
-    trace: Trace, fleet: Fleet, pools: np.recarray, requests: np.recarray, replicas: np.recarray
+    trace: Trace, fleet: Fleet, routing: Routing, state: _kernels.State, timeline: Timeline | None
 ) -> SimulationResult:
-    is_rejected = requests.replica == _kernels.NOBODY
-    finish_s = requests.finish_s.copy()
-    observed_s = 0.0 if is_rejected.all() else float(np.nanmax(finish_s) - trace.arrival_s[0])
-    pool = requests.pool.astype(np.int64)
+    requests, pools = state.requests, state.pools
+    is_without = requests.replica == _kernels.NOBODY
+    limits = pools.context_limit_tokens
+    limit = np.where(requests.pool < 0, limits.max(), limits[requests.pool])
+    is_rejected = requests.prompt_tokens.astype(np.int64) + requests.output_tokens > limit
+    pool = np.where(is_without, np.maximum(requests.pool, 0), state.replicas.pool[requests.replica]).astype(np.int32)
+    replica = np.where(is_without, _kernels.NOBODY, requests.replica - pools.first_replica[pool]).astype(np.int32)
+    is_finished = ~is_without
+    observed_s = float(np.nanmax(requests.finish_s) - trace.arrival_s[0]) if is_finished.any() else 0.0
     return SimulationResult(
         pool_names=tuple(pool.name for pool in fleet.pools),
         arrival_s=trace.arrival_s,
         pool=pool,
-        replica=np.where(is_rejected, _kernels.NOBODY, requests.replica - pools.first_replica[pool]),
-        first_token_s=requests.first_token_s.copy(),
-        finish_s=finish_s,
-        preemptions=requests.preemptions.astype(np.int64),
-        prompt_tokens=requests.prompt_tokens.copy(),
+        replica=replica,
+        admitted_s=requests.admitted_s,
+        first_token_s=requests.first_token_s,
+        finish_s=requests.finish_s,
+        preemptions=requests.preemptions,
+        retries=requests.retries,
+        prompt_tokens=routing.prompt_tokens,
         original_prompt_tokens=trace.prompt_tokens,
         output_tokens=trace.output_tokens,
         is_rejected=is_rejected,
+        is_unserved=is_without & ~is_rejected,
         observed_s=observed_s,
         utilization=tuple(
-            _utilization(pool, replicas[record.first_replica : record.end_replica], observed_s)
+            _utilization(pool, state.replicas[record.first_replica : record.end_replica], observed_s)
             for pool, record in zip(fleet.pools, pools, strict=True)
         ),
+        timeline=timeline,
     )
 
 

@@ -1,4 +1,4 @@
-"""An iteration of scheduler `fcfs` and the clock, worked by hand: for the compiled engine and for the slow reference."""
+"""An iteration of scheduler `fcfs` and the clock, worked by hand: compiled engine and slow reference alike."""
 
 import numpy as np
 import pytest

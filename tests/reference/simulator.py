@@ -1,190 +1,139 @@
-"""A slow, obvious fleet simulator: lists and objects, one method per numbered step, nothing shared with the kernel.
+"""A slow, obvious fleet simulator: lists and objects, nothing shared with the kernel.
 
-It is the definition that the compiled engine has to agree with. The steps are those of continuous batching in vLLM V1
-with chunked prefill: 0 reject, 1 join the queue, 2 serve the running, 3 admit, 4 time of the iteration, 5 its end.
+It is the definition that the compiled engine has to agree with. At equal times iterations end, replicas come back up,
+replicas go down, requests arrive, iterations start.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from fleetopt.simulator import Fleet, Pool
+from fleetopt.simulator import Failure, Fleet
 from fleetopt.workload.trace import Trace
+from tests.reference.replica import Replica, Request
+from tests.reference.router import Router, natural_pool
 
 
-@dataclass(eq=False)
-class Request:
-    arrival_s: float
-    prompt: int
-    output: int
-    pool: int
-    replica: int = -1
-    first_token_s: float = math.nan
-    finish_s: float = math.nan
-    preemptions: int = 0
-    generated: int = 0
-    computed: int = 0  # tokens with their KV in the cache
-    blocks: int = 0
-    granted: int = 0  # tokens of the present iteration
+@dataclass(frozen=True)
+class Moment:
+    """The fleet after everything that happens at a time; replicas pool by pool."""
 
-    @property
-    def known(self) -> int:
-        """Tokens that exist: the prompt and what has been generated."""
-        return self.prompt + self.generated
+    time_s: float
+    running: list[int]
+    waiting: list[int]
+    kv_blocks: list[int]
+    held: int
 
 
-@dataclass(eq=False)
-class Replica:
-    pool: Pool
-    waiting: list[Request] = field(default_factory=list)
-    running: list[Request] = field(default_factory=list)
-    end_s: float | None = None
-    running_seconds: float = 0.0
-    block_seconds: float = 0.0
-    busy_s: float = 0.0
-    iterations: int = 0
+class ReferenceSimulator:
+    def __init__(self, trace: Trace, fleet: Fleet, seed: int = 0) -> None:
+        self.fleet = fleet
+        self.pools = [
+            [Replica(pool, pool_index, index) for index in range(pool.replicas)]
+            for pool_index, pool in enumerate(fleet.pools)
+        ]
+        self.replicas = [replica for pool in self.pools for replica in pool]
+        self.router = Router(fleet, self.pools, seed)
+        self.requests = []
+        for i in range(len(trace)):
+            prompt, output = int(trace.prompt_tokens[i]), int(trace.output_tokens[i])
+            pool, prompt = natural_pool(fleet, prompt, output, bool(trace.is_compressible[i]))
+            self.requests.append(Request(i, float(trace.arrival_s[i]), prompt, output, pool, pool))
+        self.to_come = list(self.requests)
+        self.downs = list(fleet.failures)
+        self.ups = [failure for failure in fleet.failures if math.isfinite(failure.up_s)]
+        self.held: list[Request] = []  # at the gateway
+        self.history: list[Moment] = []
 
-    def free_blocks(self) -> int:
-        return self.pool.profile.kv_blocks - sum(request.blocks for request in self.running)
+    def run(self) -> None:
+        while (now := self.next_time()) is not None:
+            for replica in self.replicas:
+                if replica.end_s == now:
+                    replica.end(now)
+            for failure in [failure for failure in self.ups if failure.up_s == now]:
+                self.ups.remove(failure)
+                self.come_up(failure)
+            for failure in [failure for failure in self.downs if failure.down_s == now]:
+                self.downs.remove(failure)
+                self.go_down(failure, now)
+            while self.to_come and self.to_come[0].arrival_s == now:
+                self.arrive(self.to_come.pop(0))
+            for replica in self.replicas:
+                if replica.end_s is None and (replica.waiting or replica.running):
+                    replica.start(now)
+            self.remember(now)
 
-    def blocks_for(self, tokens: int) -> int:
-        return math.ceil(tokens / self.pool.profile.block_tokens)
+    def next_time(self) -> float | None:
+        times = [replica.end_s for replica in self.replicas if replica.end_s is not None]
+        times += [failure.up_s for failure in self.ups]
+        times += [failure.down_s for failure in self.downs]
+        times += [request.arrival_s for request in self.to_come[:1]]
+        return min(times, default=None)
 
-    def start(self, now: float) -> None:
-        self.budget = self.pool.profile.max_batched_tokens
-        for request in self.running:
-            request.granted = 0
-        if not self.serve_running():
-            self.admit()
-        duration = self.duration()
-        self.end_s = now + duration
-        self.busy_s += duration
-        self.iterations += 1
-        self.running_seconds += len(self.running) * duration
-        self.block_seconds += sum(request.blocks for request in self.running) * duration
+    def arrive(self, request: Request) -> None:
+        """Steps 0 and 1."""
+        if self.router.is_too_long(request):
+            request.is_rejected = True
+        else:
+            self.route_or_hold(request)
 
-    def serve_running(self) -> bool:
-        """Step 2; True if somebody was preempted."""
-        is_anybody_preempted = False
-        for request in list(self.running):
-            if request not in self.running:  # preempted in favour of one before it
-                continue
-            tokens = min(request.known - request.computed, self.pool.profile.max_chunk_tokens, self.budget)
-            if tokens == 0:
-                continue
-            wanted = self.blocks_for(request.computed + tokens)
-            while request in self.running and wanted - request.blocks > self.free_blocks():
-                self.preempt(next(other for other in reversed(self.running) if other.granted == 0))
-                is_anybody_preempted = True
-            if request in self.running:
-                request.blocks = wanted
-                request.granted = tokens
-                self.budget -= tokens
-        return is_anybody_preempted
+    def route_or_hold(self, request: Request) -> None:
+        replica = self.router.choose(request)
+        if replica is None:
+            request.pool, request.replica = request.natural_pool, -1
+            self.held.append(request)
+        else:
+            request.pool, request.replica = replica.pool_index, replica.index
+            replica.waiting.append(request)
 
-    def preempt(self, request: Request) -> None:
-        self.running.remove(request)
-        request.blocks = request.computed = 0
-        request.preemptions += 1
-        self.waiting.insert(0, request)
-
-    def admit(self) -> None:
-        """Step 3."""
-        profile = self.pool.profile
-        while self.waiting and len(self.running) < profile.max_sequences and self.budget > 0:
-            request = self.waiting[0]
-            tokens = min(request.known, profile.max_chunk_tokens, self.budget)
-            if self.blocks_for(tokens) > self.free_blocks():
-                return
-            self.waiting.pop(0)
-            self.running.append(request)
-            request.blocks = self.blocks_for(tokens)
-            request.granted = tokens
-            self.budget -= tokens
-
-    def duration(self) -> float:
-        """Step 4, sequence by sequence."""
-        profile = self.pool.profile
-        decodes = [r for r in self.running if r.granted == 1 and r.computed >= r.prompt]
-        prefills = [r for r in self.running if r.granted > 0 and r not in decodes]
-        base, per_token, per_attention = (
-            profile.base_s,
-            profile.per_prefill_token_s,
-            profile.per_prefill_attention_s,
+    def replica_of(self, failure: Failure) -> Replica:
+        return next(
+            replica
+            for replica in self.replicas
+            if replica.pool.name == failure.pool and replica.index == failure.replica
         )
-        if prefills and not decodes:
-            base, per_token, per_attention = (
-                profile.prefill_only_base_s,
-                profile.prefill_only_per_token_s,
-                profile.prefill_only_per_attention_s,
+
+    def come_up(self, failure: Failure) -> None:
+        self.replica_of(failure).is_up = True
+        held, self.held = self.held, []
+        for request in held:
+            self.route_or_hold(request)
+
+    def go_down(self, failure: Failure, now: float) -> None:
+        for request in self.replica_of(failure).go_down(now):
+            self.route_or_hold(request)
+
+    def remember(self, now: float) -> None:
+        self.history.append(
+            Moment(
+                now,
+                [len(replica.running) for replica in self.replicas],
+                [len(replica.waiting) for replica in self.replicas],
+                [replica.held_blocks() for replica in self.replicas],
+                len(self.held),
             )
-        total = base
-        for r in decodes:
-            total += profile.per_sequence_s + profile.per_context_token_s * (r.computed + 1)
-        for r in prefills:
-            total += per_token * r.granted + per_attention * r.granted * (r.computed + r.granted / 2)
-        return total
+        )
 
-    def end(self, now: float) -> None:
-        """Step 5."""
-        self.end_s = None
-        for request in list(self.running):
-            request.computed += request.granted
-            if request.computed < request.known:
-                continue
-            request.generated += 1
-            if request.generated == 1:
-                request.first_token_s = now
-            if request.generated == request.output:
-                request.finish_s = now
-                self.running.remove(request)
+    def finishes(self) -> list[float]:
+        return [request.finish_s for request in self.requests if not math.isnan(request.finish_s)]
 
+    def observed_s(self) -> float:
+        return max(self.finishes()) - self.requests[0].arrival_s if self.finishes() else 0.0
 
-def choose_pool(fleet: Fleet, prompt: int, output: int, is_compressible: bool) -> tuple[int, int]:
-    """Index of the pool, and the prompt as served."""
-    if not fleet.boundaries_tokens:
-        return 0, prompt
-    boundary = fleet.boundaries_tokens[0]
-    if prompt + output <= boundary:
-        return 0, prompt
-    if is_compressible and prompt + output <= fleet.gamma * boundary and boundary - output >= 1:
-        return 0, boundary - output
-    return 1, prompt
+    def timeline(self, interval_s: float) -> list[Moment]:
+        """The state at the first arrival and every so many seconds, up to the last finish."""
+        samples: list[Moment] = []
+        first_s, last_s = self.requests[0].arrival_s, max(self.finishes(), default=-math.inf)
+        past = 0  # moments up to the sample
+        while (time_s := first_s + len(samples) * interval_s) <= last_s:
+            while past < len(self.history) and self.history[past].time_s <= time_s:
+                past += 1
+            then = self.history[past - 1]
+            samples.append(Moment(time_s, then.running, then.waiting, then.kv_blocks, then.held))
+        return samples
 
 
-def simulate_reference(trace: Trace, fleet: Fleet) -> tuple[list[Request], list[list[Replica]]]:
-    """Every request in trace order, and the replicas of every pool."""
-    pools = [[Replica(pool) for _ in range(pool.replicas)] for pool in fleet.pools]
-    replicas = [replica for pool in pools for replica in pool]
-    requests = []
-    for i in range(len(trace)):
-        prompt, output = int(trace.prompt_tokens[i]), int(trace.output_tokens[i])
-        pool, prompt = choose_pool(fleet, prompt, output, bool(trace.is_compressible[i]))
-        requests.append(Request(float(trace.arrival_s[i]), prompt, output, pool))
-    to_come = list(requests)
-    while True:
-        times = [replica.end_s for replica in replicas if replica.end_s is not None]
-        times += [request.arrival_s for request in to_come[:1]]
-        if not times:
-            return requests, pools
-        now = min(times)
-        for replica in replicas:
-            if replica.end_s == now:
-                replica.end(now)
-        while to_come and to_come[0].arrival_s == now:
-            accept(to_come.pop(0), fleet, pools)
-        for replica in replicas:
-            if replica.end_s is None and (replica.waiting or replica.running):
-                replica.start(now)
-
-
-def accept(request: Request, fleet: Fleet, pools: list[list[Replica]]) -> None:
-    """Steps 0 and 1."""
-    pool = fleet.pools[request.pool]
-    total = request.prompt + request.output
-    if total > pool.profile.kv_blocks * pool.profile.block_tokens:
-        return
-    if total > pool.max_context_tokens or total > pool.profile.max_context_tokens:
-        return
-    loads = [len(replica.waiting) + len(replica.running) for replica in pools[request.pool]]
-    request.replica = loads.index(min(loads))
-    pools[request.pool][request.replica].waiting.append(request)
+def simulate_reference(trace: Trace, fleet: Fleet, seed: int = 0) -> ReferenceSimulator:
+    """Run a trace through a fleet to the end; what became of everything is in the simulator returned."""
+    simulator = ReferenceSimulator(trace, fleet, seed)
+    simulator.run()
+    return simulator

@@ -36,7 +36,7 @@ ANY_POOL, BY_LENGTH, SPILL_OVER = 0, 1, 2
 LEAST_LOADED, SHORTEST_QUEUE_TOKENS, POWER_OF_TWO, ROUND_ROBIN, RANDOM = 0, 1, 2, 3, 4
 
 _DECODES, _CHUNKS, _IN_ORDER = 0, 1, 2
-_SLOT_BITS = 24
+_SLOT_BITS = 28
 _SLOT_MASK = (1 << _SLOT_BITS) - 1
 _PREFILL_FIRST_TOKENS = 4096
 _DRAWS_PER_REQUEST = 1 << 16
@@ -83,7 +83,7 @@ class State(NamedTuple):
     slots : SLOT[replicas, most running at once]
     load : int64[replicas], waiting and running requests, or ``DOWN``
     end_s : float64[replicas + 1], when the stretch of each ends; infinity while idle, as the last one is for ever
-    finishes : int64[replicas, most running at once], heaps of ``round << 24 | slot``: who finishes in which round
+    finishes : int64[replicas, most running at once], heaps of ``round << 28 | slot``: who finishes in which round
     phases : int64[replicas, tokens of a block], how many decoding sequences need a block in a round, by round modulo
         the tokens of a block
     earliest : int64[2 * leaves], a tournament tree of the replicas, whose root, place 1, is the one that ends first

@@ -182,3 +182,71 @@ print(sum(k.run_fleet.stats.cache_hits.values()))
         for _ in range(2)
     ]
     assert hits == ["0\n", "1\n"]
+
+
+def bursty(n: int = 600) -> Trace:
+    rng = np.random.default_rng(11)
+    return make_trace(np.sort(rng.random(n) * 30), rng.integers(1, 3000, n), rng.integers(1, 300, n))
+
+
+def test_watching_a_run_does_not_change_it():
+    trace, fleet = bursty(), Fleet((SHORT, LONG), "spill-over", (2048,), failures=(Failure("short", 1, 4.0, 9.0),))
+    told: list[tuple[int, int]] = []
+    alone = simulate(trace, fleet)
+    told_of = simulate(trace, fleet, on_progress=lambda done, total: told.append((done, total)))
+    watched = simulate(trace, fleet, timeline_interval_s=0.05)
+    for other in (told_of, watched):
+        for name in ("finish_s", "first_token_s", "admitted_s", "replica", "retries", "preemptions"):
+            np.testing.assert_array_equal(getattr(alone, name), getattr(other, name))
+        assert other.utilization == alone.utilization
+    assert len(told) <= 200
+    assert told == sorted(told)
+    assert told[-1] == (len(trace), len(trace))
+    assert alone.retries.sum() > 0
+
+
+def test_a_timeline_adds_up_to_the_utilization():
+    trace = bursty()
+    result = simulate(trace, Fleet((SHORT, LONG), "length", (2048,)), timeline_interval_s=0.005)
+    timeline = result.timeline
+    assert timeline is not None
+    assert timeline.pool.tolist() == [0, 0, 1]
+    assert timeline.replica.tolist() == [0, 1, 0]
+    assert timeline.time_s[0] == trace.arrival_s[0]
+    assert result.finish_s.max() - 0.005 < timeline.time_s[-1] <= result.finish_s.max()
+    for index, used in enumerate(result.utilization):
+        mine = timeline.pool == index
+        assert timeline.running[:, mine].mean() == pytest.approx(used.mean_running, rel=0.01)
+        assert timeline.kv_blocks[:, mine].mean() / PROFILE.kv_blocks == pytest.approx(used.kv, rel=0.01)
+
+
+@pytest.mark.parametrize("interval_s", [0.0, -1.0, float("nan"), float("inf")])
+def test_an_interval_that_makes_no_sense(interval_s):
+    with pytest.raises(InputError, match="has to be a positive number of seconds"):
+        simulate(bursty(), Fleet((LONG,)), timeline_interval_s=interval_s)
+
+
+def test_a_timeline_that_would_not_fit_into_memory(monkeypatch):
+    monkeypatch.setattr("fleetopt.simulator.run._MOST_SAMPLES", 1000)
+    with pytest.raises(InputError, match="too short for a run this long"):
+        simulate(bursty(), Fleet((LONG,)), timeline_interval_s=0.01)
+
+
+def test_what_no_replica_can_take_is_unserved_not_lost():
+    trace = make_trace([0.0, 1.0, 2.0, 3.0], [10, 10, 99_999, 10], [2000, 5, 5, 5])
+    result = simulate(trace, Fleet((LONG,), failures=(Failure("long", 0, 1.5),)))
+    assert result.status.tolist() == ["unserved", "finished", "rejected", "unserved"]
+    assert result.replica.tolist() == [-1, 0, -1, -1]
+    assert result.retries.tolist() == [1, 0, 0, 0]
+    assert np.isfinite(result.first_token_s).tolist() == [True, True, False, False]
+    assert result.pool_mask(0).tolist() == [False, True, False, False]
+    assert result.ttft_quantile_s(1.0) == result.ttft_s[1]
+
+
+def test_the_seed_moves_only_what_is_drawn():
+    trace, pools = bursty(), (Pool("all", PROFILE, 8, 16384),)
+    drawn = [simulate(trace, Fleet(pools, "random"), seed=seed).replica for seed in (0, 0, 1)]
+    np.testing.assert_array_equal(drawn[0], drawn[1])
+    assert (drawn[0] != drawn[2]).any()
+    balanced = [simulate(trace, Fleet(pools), seed=seed).replica for seed in (0, 1)]
+    np.testing.assert_array_equal(*balanced)

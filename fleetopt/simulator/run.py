@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 
 from fleetopt.errors import InputError
-from fleetopt.simulator import _kernels, _records
 from fleetopt.simulator.fleet import POOL_ROUTERS, Fleet, Pool
+from fleetopt.simulator.kernels import State, records, run_fleet, sample_replicas
 from fleetopt.simulator.result import PoolUtilization, SimulationResult, Timeline
 from fleetopt.simulator.routing import Routing, route
 from fleetopt.workload.trace import Trace
@@ -14,11 +14,11 @@ from fleetopt.workload.trace import Trace
 _SARATHI_TOKENS = 512
 _LONGEST_TOKENS = 2**31 - 1
 _BALANCERS = {
-    "least-loaded": _kernels.LEAST_LOADED,
-    "shortest-queue-tokens": _kernels.SHORTEST_QUEUE_TOKENS,
-    "power-of-two": _kernels.POWER_OF_TWO,
-    "round-robin": _kernels.ROUND_ROBIN,
-    "random": _kernels.RANDOM,
+    "least-loaded": records.LEAST_LOADED,
+    "shortest-queue-tokens": records.SHORTEST_QUEUE_TOKENS,
+    "power-of-two": records.POWER_OF_TWO,
+    "round-robin": records.ROUND_ROBIN,
+    "random": records.RANDOM,
 }
 _ROUTING_STREAM = 0
 _PROGRESS_STEPS = 200
@@ -83,18 +83,18 @@ def simulate(
     return _result(trace, fleet, routing, state, timeline)
 
 
-def _run_in_steps(state: _kernels.State, trace: Trace, on_progress: Callable[[int, int], None] | None) -> None:
+def _run_in_steps(state: State, trace: Trace, on_progress: Callable[[int, int], None] | None) -> None:
     """Run to the end, and stop on the way only to tell how far it is."""
     n = len(trace)
     if on_progress is not None:
         for arrived in np.unique(np.linspace(1, n, _PROGRESS_STEPS, dtype=np.int64)) if n else []:
-            _kernels.run_fleet(state, trace.arrival_s[arrived - 1])
+            run_fleet(state, trace.arrival_s[arrived - 1])
             on_progress(int(state.fleet.arrived[0]), n)
-    _kernels.run_fleet(state, np.inf)
+    run_fleet(state, np.inf)
 
 
 def _watch(
-    state: _kernels.State,
+    state: State,
     trace: Trace,
     fleet: Fleet,
     interval_s: float,
@@ -108,9 +108,9 @@ def _watch(
     reported = 0
     while len(trace) and not _is_over(state):
         time_s.append(float(trace.arrival_s[0]) + len(time_s) * interval_s)
-        _kernels.run_fleet(state, time_s[-1])
+        run_fleet(state, time_s[-1])
         sample = np.empty((3, n_replicas), dtype=np.int64)
-        _kernels.sample_replicas(time_s[-1], state, *sample)
+        sample_replicas(time_s[-1], state, *sample)
         samples.append(sample)
         held.append(int(state.fleet.n_held[0]))
         if len(samples) * n_replicas > _MOST_SAMPLES:
@@ -119,7 +119,7 @@ def _watch(
         if on_progress is not None and (arrived - reported) * _PROGRESS_STEPS >= len(trace):
             reported = arrived
             on_progress(arrived, len(trace))
-    _kernels.run_fleet(state, np.inf)
+    run_fleet(state, np.inf)
     finish_s = state.requests.finish_s
     n_samples = int(np.searchsorted(time_s, np.nanmax(finish_s), side="right")) if (finish_s > -np.inf).any() else 0
     together = np.stack(samples[:n_samples]) if n_samples else np.empty((0, 3, n_replicas), dtype=np.int64)
@@ -135,26 +135,26 @@ def _watch(
     )
 
 
-def _is_over(state: _kernels.State) -> bool:
+def _is_over(state: State) -> bool:
     """Whether every request has arrived and none can still be finished."""
     front = state.fleet[0]
     is_waiting = front.n_held > 0 and front.happened < len(state.outages)
     return bool(front.arrived == len(state.requests) and not np.isfinite(state.end_s).any() and not is_waiting)
 
 
-def _state(trace: Trace, fleet: Fleet, routing: Routing, seed: int) -> _kernels.State:
+def _state(trace: Trace, fleet: Fleet, routing: Routing, seed: int) -> State:
     """All arrays of a run, at its beginning."""
     pools = _pools(fleet)
     replicas = _replicas(pools)
     n_replicas = len(replicas)
     most_running = _most_running(pools, len(trace))
-    return _kernels.State(
+    return State(
         fleet=_fleet(fleet, seed),
         pools=pools,
         requests=_requests(trace, routing),
         outages=_outages(fleet, pools),
         replicas=replicas,
-        slots=np.recarray((n_replicas, most_running), dtype=_records.SLOT),
+        slots=np.recarray((n_replicas, most_running), dtype=records.SLOT),
         load=np.zeros(n_replicas, dtype=np.int64),
         end_s=np.full(n_replicas + 1, np.inf),
         finishes=np.empty((n_replicas, most_running), dtype=np.int64),
@@ -166,20 +166,20 @@ def _state(trace: Trace, fleet: Fleet, routing: Routing, seed: int) -> _kernels.
 
 def _fleet(fleet: Fleet, seed: int) -> np.recarray:
     """FLEET[1]."""
-    record = np.zeros(1, dtype=_records.FLEET).view(np.recarray)
-    record.pool_choice = _kernels.ANY_POOL
+    record = np.zeros(1, dtype=records.FLEET).view(np.recarray)
+    record.pool_choice = records.ANY_POOL
     if fleet.router in POOL_ROUTERS:
-        record.pool_choice = _kernels.SPILL_OVER if fleet.router == "spill-over" else _kernels.BY_LENGTH
+        record.pool_choice = records.SPILL_OVER if fleet.router == "spill-over" else records.BY_LENGTH
     record.balancer = _BALANCERS[fleet.balancer if fleet.router in POOL_ROUTERS else fleet.router]
     record.spill_waiting = fleet.spill_waiting
     record.stream = np.random.SeedSequence(seed, spawn_key=(_ROUTING_STREAM,)).generate_state(1, np.uint64)
-    record.held_head = record.held_tail = _kernels.NOBODY
+    record.held_head = record.held_tail = records.NOBODY
     return record
 
 
 def _pools(fleet: Fleet) -> np.recarray:
     """POOL[pools]."""
-    pools = np.zeros(len(fleet.pools), dtype=_records.POOL).view(np.recarray)
+    pools = np.zeros(len(fleet.pools), dtype=records.POOL).view(np.recarray)
     first_replica = 0
     for record, pool in zip(pools, fleet.pools, strict=True):
         for name in pools.dtype.names or ():
@@ -197,7 +197,7 @@ def _pools(fleet: Fleet) -> np.recarray:
 
 def _requests(trace: Trace, routing: Routing) -> np.recarray:
     """REQUEST[n], nothing decided yet."""
-    requests = np.recarray(len(trace), dtype=_records.REQUEST)
+    requests = np.recarray(len(trace), dtype=records.REQUEST)
     requests.arrival_s = trace.arrival_s
     # A longer one is rejected whatever its length is: no pool accepts more than _LONGEST_TOKENS in all.
     requests.prompt_tokens = np.minimum(routing.prompt_tokens, _LONGEST_TOKENS)
@@ -205,7 +205,7 @@ def _requests(trace: Trace, routing: Routing) -> np.recarray:
     requests.admitted_s = requests.first_token_s = requests.finish_s = np.nan
     requests.generated = requests.preemptions = requests.retries = 0
     requests.pool = routing.pool
-    requests.replica = requests.next_waiting = _kernels.NOBODY
+    requests.replica = requests.next_waiting = records.NOBODY
     return requests
 
 
@@ -219,18 +219,18 @@ def _outages(fleet: Fleet, pools: np.recarray) -> np.recarray:
         if time_s < np.inf
     ]
     changes.sort(key=lambda change: (change[0], -change[2]))
-    return np.array(changes, dtype=_records.OUTAGE).view(np.recarray)
+    return np.array(changes, dtype=records.OUTAGE).view(np.recarray)
 
 
 def _replicas(pools: np.recarray) -> np.recarray:
     """REPLICA[replicas], idle and empty."""
     pool = np.repeat(np.arange(len(pools)), pools.end_replica - pools.first_replica)
-    replicas = np.zeros(len(pool), dtype=_records.REPLICA).view(np.recarray)
+    replicas = np.zeros(len(pool), dtype=records.REPLICA).view(np.recarray)
     replicas.pool = pool
     replicas.free_blocks = pools.kv_blocks[pool]
     for name in ("last_decoder", "waiting_head", "waiting_tail", "running_head", "running_tail"):
-        replicas[name] = _kernels.NOBODY
-    replicas.prefill_head = replicas.prefill_tail = replicas.free_slot = _kernels.NOBODY
+        replicas[name] = records.NOBODY
+    replicas.prefill_head = replicas.prefill_tail = replicas.free_slot = records.NOBODY
     return replicas
 
 
@@ -247,16 +247,14 @@ def _most_running(pools: np.recarray, n_requests: int) -> int:
     return max(1, min(int(np.minimum(pools.max_sequences, pools.kv_blocks).max()), n_requests))
 
 
-def _result(
-    trace: Trace, fleet: Fleet, routing: Routing, state: _kernels.State, timeline: Timeline | None
-) -> SimulationResult:
+def _result(trace: Trace, fleet: Fleet, routing: Routing, state: State, timeline: Timeline | None) -> SimulationResult:
     requests, pools = state.requests, state.pools
-    is_without = requests.replica == _kernels.NOBODY
+    is_without = requests.replica == records.NOBODY
     limits = pools.context_limit_tokens
     limit = np.where(requests.pool < 0, limits.max(), limits[requests.pool])
     is_rejected = requests.prompt_tokens.astype(np.int64) + requests.output_tokens > limit
     pool = np.where(is_without, np.maximum(requests.pool, 0), state.replicas.pool[requests.replica]).astype(np.int32)
-    replica = np.where(is_without, _kernels.NOBODY, requests.replica - pools.first_replica[pool]).astype(np.int32)
+    replica = np.where(is_without, records.NOBODY, requests.replica - pools.first_replica[pool]).astype(np.int32)
     is_finished = ~is_without
     observed_s = float(np.nanmax(requests.finish_s) - trace.arrival_s[0]) if is_finished.any() else 0.0
     return SimulationResult(

@@ -10,7 +10,7 @@ import pytest
 
 from fleetopt.errors import InputError
 from fleetopt.profiles import load_profile
-from fleetopt.simulator import Failure, Fleet, Pool, _kernels, route, simulate
+from fleetopt.simulator import Failure, Fleet, Pool, kernels, route, simulate
 from fleetopt.workload.trace import Trace, make_trace
 
 PROFILE = load_profile("a100-llama2-7b")
@@ -152,7 +152,7 @@ def test_a_sum_of_parts_is_the_same_as_each_alone():
 
 
 def test_one_compilation_serves_every_fleet_and_trace():
-    if not hasattr(_kernels.run_fleet, "signatures"):
+    if not hasattr(kernels.run_fleet, "signatures"):
         pytest.skip("Numba is switched off")
     simulate(make_trace([0.0], [5], [5]), Fleet((LONG,)))
     writable = Trace(
@@ -162,12 +162,12 @@ def test_one_compilation_serves_every_fleet_and_trace():
         is_compressible=np.ones(2, dtype=bool),
     )
     simulate(writable, banded(2048, 2.0))
-    assert len(_kernels.run_fleet.signatures) == 1
+    assert len(kernels.run_fleet.signatures) == 1
 
 
 def test_importing_compiles_nothing_and_a_first_run_leaves_a_cache(tmp_path: Path):
     code = """
-import fleetopt.simulator as s, fleetopt.simulator._kernels as k
+import fleetopt.simulator as s, fleetopt.simulator.kernels as k
 from fleetopt.profiles import load_profile
 from fleetopt.workload.trace import make_trace
 import numpy as np

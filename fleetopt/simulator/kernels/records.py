@@ -1,9 +1,30 @@
 """The records that the kernel works on: one array of each, which the caller allocates and nothing else owns."""
 
+from hashlib import sha256
+from importlib.resources import files
+from typing import NamedTuple
+
 import numpy as np
+
+NOBODY = -1
+DOWN = 1 << 40
+"""Load of a replica that is down, above that of any other."""
+ANY_POOL, BY_LENGTH, SPILL_OVER = 0, 1, 2
+LEAST_LOADED, SHORTEST_QUEUE_TOKENS, POWER_OF_TWO, ROUND_ROBIN, RANDOM = 0, 1, 2, 3, 4
+DECODES, CHUNKS, IN_ORDER = 0, 1, 2
+"""Kinds of a stretch: decode rounds only; one iteration with prompts in it; one done sequence by sequence."""
+SLOT_BITS = 28
+SLOT_MASK = (1 << SLOT_BITS) - 1
+
+_SOURCES = sha256(
+    b"".join(part.read_bytes() for part in sorted(files(__package__).iterdir(), key=str) if part.name.endswith(".py"))
+)
+"""Numba keeps compiled code by the file of the outermost function and by the types of its arguments, and does not see a
+change in another file. So a field of the type tells what the code is compiled from."""
 
 FLEET = np.dtype(
     [
+        (f"compiled_from_{_SOURCES.hexdigest()[:16]}", np.int8),
         ("pool_choice", np.int64),  # ANY_POOL, BY_LENGTH or SPILL_OVER of the kernel
         ("balancer", np.int64),
         ("spill_waiting", np.int64),
@@ -111,3 +132,37 @@ SLOT = np.dtype(
     ]
 )
 """A running sequence."""
+
+
+class State(NamedTuple):
+    """All there is of a run; see ``_records`` for the records.
+
+    Attributes
+    ----------
+    fleet : FLEET[1]
+    pools : POOL[pools]
+    requests : REQUEST[n], by arrival
+    outages : OUTAGE[m], by time
+    replicas : REPLICA[replicas]
+    slots : SLOT[replicas, most running at once]
+    load : int64[replicas], waiting and running requests, or ``DOWN``
+    end_s : float64[replicas + 1], when the stretch of each ends; infinity while idle, as the last one is for ever
+    finishes : int64[replicas, most running at once], heaps of ``round << 28 | slot``: who finishes in which round
+    phases : int64[replicas, tokens of a block], how many decoding sequences need a block in a round, by round modulo
+        the tokens of a block
+    earliest : int64[2 * leaves], a tournament tree of the replicas, whose root, place 1, is the one that ends first
+    ready : int64[2 * replicas], scratch: who starts an iteration at this moment
+    """
+
+    fleet: np.recarray
+    pools: np.recarray
+    requests: np.recarray
+    outages: np.recarray
+    replicas: np.recarray
+    slots: np.recarray
+    load: np.ndarray
+    end_s: np.ndarray
+    finishes: np.ndarray
+    phases: np.ndarray
+    earliest: np.ndarray
+    ready: np.ndarray

@@ -67,6 +67,24 @@ def test_what_a_last_chunk_leaves_of_the_budget_goes_to_the_queue(run):
     assert outcome["finish_s"] == [4.0, 4.0, 4.0]
 
 
+def test_a_prompt_may_be_complete_before_an_earlier_one(run):
+    # Budget 4, chunks of 3. A: prompt 7; B: 1; C: 2, D: 1. it1: A 3, B 1: B's first. it2: A 3, B decodes, C waits.
+    # it3: A 1, its first; B decodes, C 2: all first; D waits. it4: D.
+    outcome = run(
+        make_trace(np.zeros(4), [7, 1, 2, 1], [1, 3, 1, 1]), one_pool(max_batched_tokens=4, max_chunk_tokens=3)
+    )
+    assert outcome["first_token_s"] == [3.0, 1.0, 3.0, 4.0]
+    assert outcome["finish_s"] == [3.0, 3.0, 3.0, 4.0]
+    assert outcome["admitted_s"] == [0.0, 0.0, 2.0, 3.0]
+    assert outcome["queue_wait_s"] == [0.0, 0.0, 2.0, 3.0]
+
+
+def test_more_slots_than_budget(run):
+    # Budget 2, 8 slots. it1 and it2: A and B, one token each, C waits. it3: A and B have 3. it4: C.
+    outcome = run(make_trace(np.zeros(3), [1, 1, 1], [3, 3, 1]), one_pool(max_batched_tokens=2))
+    assert outcome["finish_s"] == [3.0, 3.0, 4.0]
+
+
 def test_preemption_recomputes_prompt_and_generated_tokens(run):
     # 3 blocks of 2 tokens. A: prompt 2, output 4 (6 tokens in all); B: prompt 2, output 3. One second each iteration,
     # and .25 per prefill token.

@@ -85,9 +85,10 @@ def failures(draw, kind, pools):
 
 @st.composite
 def fleets(draw, kind):
-    boundaries = sorted(draw(st.lists(st.integers(1, 50), min_size=1, max_size=4, unique=True)))
+    boundaries = sorted(draw(st.lists(st.integers(1, 50), max_size=3, unique=True)))
+    longest = draw(st.integers(20, 60))  # what the last pool accepts for certain
     pools = []
-    for index, boundary in enumerate(boundaries):
+    for index, boundary in enumerate([*boundaries, longest]):
         shape = draw(profiles(kind, boundary))
         limit = draw(st.just(boundary) | st.integers(boundary, boundary + 40))
         pools.append(
@@ -97,7 +98,7 @@ def fleets(draw, kind):
     return Fleet(
         tuple(pools),
         router,
-        tuple(boundaries[:-1]) if router in POOL_ROUTERS else (),
+        tuple(boundaries) if router in POOL_ROUTERS else (),
         draw(st.sampled_from([1.0, 1.25, 1.5, 2.0])) if router == "compress-and-route" else 1.0,
         balancer=draw(st.sampled_from(BALANCERS)),
         spill_waiting=draw(st.integers(1, 3)),
@@ -224,7 +225,8 @@ def test_agrees_on_thousands_of_equal_timestamps(scheduler):
 @pytest.mark.parametrize("scheduler", SCHEDULERS)
 @pytest.mark.parametrize(("rate_rps", "kv_blocks"), [(6.0, 7424), (30.0, 7424), (30.0, 900)])
 def test_agrees_on_the_measured_profile(scheduler, rate_rps, kv_blocks):
-    shape = load_profile("a100-llama2-7b").model_copy(update={"kv_blocks": kv_blocks})
+    limits = {"kv_blocks": kv_blocks, "max_batched_tokens": 2048, "max_chunk_tokens": 1024}
+    shape = load_profile("a100-llama2-7b").model_copy(update=limits)
     fleet = Fleet((Pool("all", shape, 1, 4096, scheduler),))
     reference = assert_same(random_trace(3, 300, rate_rps, 1024, 300), fleet, 0, 1.23456789)
     assert reference["status"] == ["finished"] * 300

@@ -1,4 +1,4 @@
-"""The engine in limits where queueing theory has the answer, and conservation laws that hold in every run."""
+"""Conservation laws that hold in every run of the engine; limits that are queues are in test_queue_limits.py."""
 
 from typing import Any
 
@@ -7,10 +7,7 @@ import pytest
 
 from fleetopt.profiles import GpuProfile
 from fleetopt.simulator import Fleet, Pool, SimulationResult, simulate
-from fleetopt.simulator.statistics import Interval, replication_interval
 from fleetopt.workload.trace import Trace, make_trace
-
-REPLICATIONS = 30
 
 
 def one_replica(**changes: Any) -> Fleet:
@@ -28,54 +25,6 @@ def one_replica(**changes: Any) -> Fleet:
     }
     profile = GpuProfile(**(values | changes))
     return Fleet((Pool("all", profile, 1, profile.context_limit_tokens),))
-
-
-def mean_wait(rate_rps: float, service_s: np.ndarray, output_tokens: np.ndarray, fleet: Fleet, rng: Any) -> float:
-    """Mean wait before service of Poisson arrivals; the first tenth, which found an empty system, is cut."""
-    n = len(output_tokens)
-    arrival_s = np.cumsum(rng.exponential(1.0 / rate_rps, n))
-    result = simulate(make_trace(arrival_s, np.full(n, 100), output_tokens), fleet)
-    return float((result.e2e_s - service_s)[n // 10 :].mean())
-
-
-def replicate(simulated: Any) -> Interval:
-    streams = np.random.SeedSequence(20260101).spawn(REPLICATIONS)
-    return replication_interval(np.array([simulated(np.random.default_rng(s)) for s in streams]), confidence=0.999)
-
-
-def assert_theory_within(interval: Interval, theory: float, half_width: float) -> None:
-    assert interval.lower <= theory <= interval.upper
-    assert (interval.upper - interval.lower) / 2.0 <= half_width * theory
-
-
-@pytest.mark.parametrize("load", [0.5, 0.8])
-def test_one_slot_and_one_output_token_is_m_d_1(load):
-    """One sequence at a time, and all of its work in one iteration: a server with constant service D.
-
-    Wait of M/D/1 (Pollaczek-Khinchine): load * D / (2 (1 - load)).
-    """
-    fleet = one_replica(per_prefill_token_s=0.01, per_prefill_attention_s=0.0002)
-    service_s = 1.0 + 0.01 * 100 + 0.0002 * 100**2 / 2
-    n = 10_000
-    interval = replicate(
-        lambda rng: mean_wait(load / service_s, np.full(n, service_s), np.ones(n, dtype=np.int64), fleet, rng)
-    )
-    assert_theory_within(interval, load * service_s / (2 * (1 - load)), 0.06)
-
-
-def test_one_slot_and_geometric_outputs_is_m_g_1():
-    """One sequence at a time, iterations of 1 s whatever they hold: service is the number of output tokens.
-
-    Geometric outputs of mean m have E[S^2] = 2 m^2 - m; the wait of M/G/1 is rate * E[S^2] / (2 (1 - load)), which for
-    iterations that are short against the service, m -> infinity, is that of M/M/1.
-    """
-    fleet, mean, load, n = one_replica(), 20.0, 0.7, 20_000
-
-    def simulated(rng: np.random.Generator) -> float:
-        outputs = rng.geometric(1.0 / mean, n)
-        return mean_wait(load / mean, outputs.astype(float), outputs, fleet, rng)
-
-    assert_theory_within(replicate(simulated), load / mean * (2 * mean**2 - mean) / (2 * (1 - load)), 0.08)
 
 
 def busy_run() -> tuple[Trace, Fleet, SimulationResult]:

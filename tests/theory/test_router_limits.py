@@ -67,8 +67,8 @@ def test_least_loaded_of_two_servers_is_the_shortest_queue():
 def test_power_of_two_choices_follows_its_mean_field():
     """On many servers a share load^(2^k - 1) of them holds k requests or more (Mitzenmacher, 2001, section 3).
 
-    The mean sojourn is the sum over k >= 1 of load^(2^k - 2). Both hold for infinitely many servers; on 500 the mean
-    is about 0.1 % longer (0.56 % on 100 in the paper's table of simulations at this load).
+    The mean sojourn is the sum over k >= 1 of load^(2^k - 2). Both hold for infinitely many servers; on 500 the
+    difference drowns in the interval.
     """
     load, fleet = 0.8, servers(500, "power-of-two")
 
@@ -78,7 +78,7 @@ def test_power_of_two_choices_follows_its_mean_field():
         number = steady(result.timeline.running + result.timeline.waiting)
         return float(steady(result.e2e_s).mean()), *(float((number >= k).mean()) for k in (1, 2, 3, 4))
 
-    mean_s, *shares = replicate(simulated, replications=10).T
+    mean_s, *shares = replicate(simulated, replications=20).T
     assert_theory_within(mean_s, sum(load ** (2**k - 2) for k in range(1, 12)), 0.02)
     for k, share in enumerate(shares, start=1):
         assert_theory_within(share, load ** (2**k - 1), 0.02 * 2**k)

@@ -1,22 +1,45 @@
-"""Requests per second of the warm simulator: ``python -m tests.benchmarks.simulator_speed [n_requests]``.
+"""The simulator against a plain compiled loop, side by side: ``python -m tests.benchmarks.simulator_speed [n_requests]``.
 
-One replica at two loads, and fleets of 24 and 200 replicas at the load per replica of the first line. Lengths are
-geometric with the means of a chat workload, arrivals Poisson, the profile is the measured one that ships. Seconds are
-of processor time, so that other work on the machine disturbs less; the simulator runs on one core.
+Both run the same requests in turn, several times, in one process; what counts is the ratio of the median times, which
+other work on the machine disturbs least. Seconds are of processor time, both run on one core, and compiled code is warm.
+Lengths are geometric with the means of a chat workload, arrivals Poisson, the profile is the measured one that ships;
+one replica at six loads, and fleets of 24 and 200 replicas. The times of all tokens have to agree; they are compared.
 """
 
 import sys
 import time
+from collections.abc import Callable
+from statistics import median
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fleetopt.profiles import load_profile
 from fleetopt.simulator import Fleet, Pool, simulate
 from fleetopt.workload.trace import Trace, make_trace
+from tests.benchmarks.plain_loop import simulate_plain
 
 MEAN_PROMPT_TOKENS, MEAN_OUTPUT_TOKENS = 512, 200
-CELLS = ((1, 5.75), (1, 8.6), (24, 5.75), (200, 5.75))  # replicas, requests per second and replica
-REPEATS = 3
+REPEATS = 5
+
+
+class Cell(NamedTuple):
+    replicas: int
+    rate_rps: float  # per replica
+    target: float  # least speed as a multiple of the plain loop's; 0 if none is set
+
+
+CELLS = (
+    Cell(1, 1.9, 0.0),
+    Cell(1, 5.75, 0.0),
+    Cell(1, 8.4, 3.0),
+    Cell(1, 8.6, 3.0),
+    Cell(1, 9.4, 3.0),
+    Cell(24, 5.75, 0.0),
+    Cell(24, 8.4, 3.0),
+    Cell(200, 5.75, 0.0),
+    Cell(200, 8.4, 3.0),
+)
 
 
 def chat_trace(n_requests: int, rate_rps: float, seed: int) -> Trace:
@@ -28,23 +51,46 @@ def chat_trace(n_requests: int, rate_rps: float, seed: int) -> Trace:
     )
 
 
-def main(n_requests: int) -> None:
+def timed(run: Callable[[], Any]) -> tuple[float, Any]:
+    start = time.process_time()
+    result = run()
+    return time.process_time() - start, result
+
+
+def measure(cell: Cell, n_requests: int) -> None:
     profile = load_profile("a100-llama2-7b")
-    print(f"{'replicas':>8} {'mean batch':>10} {'requests/s':>12} {'iterations/s':>13} {'ns/sequence step':>16}")
-    for n_replicas, rate_rps in CELLS:
-        fleet = Fleet((Pool("all", profile, n_replicas, profile.context_limit_tokens),))
-        trace = chat_trace(n_requests, rate_rps * n_replicas, seed=1)
-        simulate(chat_trace(100, rate_rps, seed=0), fleet)
-        best_s = np.inf
-        for _ in range(REPEATS):
-            start = time.process_time()
-            used = simulate(trace, fleet).utilization[0]
-            best_s = min(best_s, time.process_time() - start)
-        batch = used.mean_running / used.busy
-        print(
-            f"{n_replicas:8d} {batch:10.1f} {n_requests / best_s:12,.0f} {used.iterations / best_s:13,.0f} "
-            f"{1e9 * best_s / (used.iterations * batch):16.2f}"
-        )
+    fleet = Fleet((Pool("all", profile, cell.replicas, profile.context_limit_tokens),))
+    trace = chat_trace(n_requests, cell.rate_rps * cell.replicas, seed=1)
+    plain_s, ours_s = [], []
+    for _ in range(REPEATS):
+        seconds, plain = timed(lambda: simulate_plain(trace, fleet))
+        plain_s.append(seconds)
+        seconds, ours = timed(lambda: simulate(trace, fleet))
+        ours_s.append(seconds)
+    difference = max(
+        float(np.nanmax(np.abs(mine - theirs) / theirs))
+        for mine, theirs in ((ours.first_token_s, plain.first_token_s), (ours.finish_s, plain.finish_s))
+    )
+    ratio = median(plain_s) / median(ours_s)
+    verdict = "" if cell.target == 0.0 else f"{cell.target:.0f}x {'met' if ratio >= cell.target else 'MISSED'}"
+    print(
+        f"{cell.replicas:8d} {plain.mean_batch:10.1f} {plain.iterations / n_requests:14.2f} "
+        f"{n_requests / median(plain_s):12,.0f} {n_requests / median(ours_s):12,.0f} {ratio:7.2f} "
+        f"{verdict:10} {difference:10.1e}",
+        flush=True,
+    )
+
+
+def main(n_requests: int) -> None:
+    for run in (simulate_plain, simulate):
+        profile = load_profile("a100-llama2-7b")
+        run(chat_trace(100, 1.0, seed=0), Fleet((Pool("all", profile, 1, profile.context_limit_tokens),)))
+    print(
+        f"{'replicas':>8} {'mean batch':>10} {'iterations/req':>14} {'plain req/s':>12} {'ours req/s':>12} {'ratio':>7} "
+        f"{'target':10} {'difference':>10}"
+    )
+    for cell in CELLS:
+        measure(cell, n_requests)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,8 @@ from fleetopt.simulator.statistics import (
     slo_verdict,
     stability_verdict,
 )
-from fleetopt.workload.arrivals import poisson_arrivals
 from fleetopt.workload.lengths import sample
+from fleetopt.workload.processes import poisson_arrivals
 from fleetopt.workload.trace import Trace, make_trace
 
 Verdict = Literal["confirmed", "refuted", "undecided"]

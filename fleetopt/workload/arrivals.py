@@ -1,4 +1,4 @@
-"""When requests arrive: observed time, peak rate, burstiness, and Poisson streams."""
+"""When requests arrived: observed time, peak rate, burstiness. Arrivals are generated in `processes`."""
 
 from dataclasses import dataclass
 
@@ -178,19 +178,6 @@ def index_of_dispersion(second: np.ndarray, requests: np.ndarray, observed: np.n
     if len(bins) < 2 or not bins.any():
         return None
     return float(bins.var(ddof=1) / bins.mean())
-
-
-def poisson_arrivals(rate_rps: float, n: int, rng: np.random.Generator) -> np.ndarray:
-    """Arrival times of a Poisson stream: float64[n], s, from an exponential gap after 0.
-
-    Raises
-    ------
-    ValueError
-        If the rate is not a positive finite number.
-    """
-    if not (np.isfinite(rate_rps) and rate_rps > 0):
-        raise ValueError(f"rate_rps: {rate_rps} is not a positive number")
-    return np.cumsum(rng.exponential(1 / rate_rps, n))
 
 
 def _epoch_second(column: str) -> pl.Expr:

@@ -285,8 +285,13 @@ def with_cumulative(lengths: JointLengths, cumulative_fraction: np.ndarray) -> J
     )
 
 
-def sample(lengths: JointLengths, n: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Draw requests independently.
+def sample(
+    lengths: JointLengths,
+    n: int,
+    rng: np.random.Generator,
+    compressible_rng: np.random.Generator | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Draw requests independently, prompt and output together.
 
     Parameters
     ----------
@@ -294,6 +299,8 @@ def sample(lengths: JointLengths, n: int, rng: np.random.Generator) -> tuple[np.
     n : int
         Requests to draw.
     rng : np.random.Generator
+    compressible_rng : np.random.Generator, optional
+        Stream that decides which requests may be compressed; by default what follows in ``rng``.
 
     Returns
     -------
@@ -308,7 +315,7 @@ def sample(lengths: JointLengths, n: int, rng: np.random.Generator) -> tuple[np.
     total = _round_at_random(lengths.total_tokens[point], rng)
     output = _round_at_random(lengths.output_tokens[point], rng)
     prompt = np.maximum(total - output, 1.0)
-    is_compressible = rng.random(n) < lengths.compressible_fraction[point]
+    is_compressible = (compressible_rng or rng).random(n) < lengths.compressible_fraction[point]
     return prompt.astype(np.int64), output.astype(np.int64), is_compressible
 
 

@@ -14,7 +14,7 @@ from fleetopt.planner.sizing import predict_pool
 from fleetopt.profiles import load_profile
 from fleetopt.queueing.replica import request_work
 from fleetopt.simulator import Fleet, Pool, simulate
-from fleetopt.workload.arrivals import poisson_arrivals
+from fleetopt.workload.processes import poisson_arrivals
 from fleetopt.workload.trace import make_trace
 
 LOADS, REPLICAS = (0.3, 0.6, 0.85), (1, 8, 32)

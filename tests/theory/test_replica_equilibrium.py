@@ -7,7 +7,7 @@ from fleetopt.planner.sizing import predict_pool
 from fleetopt.profiles import load_profile
 from fleetopt.queueing.replica import replica_state, request_work
 from fleetopt.simulator import Fleet, Pool, simulate
-from fleetopt.workload.arrivals import poisson_arrivals
+from fleetopt.workload.processes import poisson_arrivals
 from fleetopt.workload.trace import make_trace
 
 PROFILE = load_profile("a100-llama2-7b")

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from fleetopt.workload.arrivals import index_of_dispersion, poisson_arrivals
+from fleetopt.workload.arrivals import index_of_dispersion
+from fleetopt.workload.processes import poisson_arrivals
 
 
 def dispersion(arrival_s: np.ndarray, horizon_s: int, window_s: int) -> float:

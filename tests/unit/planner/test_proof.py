@@ -11,8 +11,8 @@ from fleetopt.planner.proof import PEAK, REPLAY, prove
 from fleetopt.planner.recommend import recommend
 from fleetopt.planner.search import plan_fleet
 from fleetopt.simulator import simulate
-from fleetopt.workload.arrivals import poisson_arrivals
 from fleetopt.workload.lengths import sample
+from fleetopt.workload.processes import poisson_arrivals
 from fleetopt.workload.trace import make_trace
 from tests.unit.planner.samples import problem
 

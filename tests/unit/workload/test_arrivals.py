@@ -13,7 +13,6 @@ from fleetopt.workload.arrivals import (
     observed_intervals,
     observed_seconds,
     peak_rate,
-    poisson_arrivals,
     upper_peak_rate,
 )
 from fleetopt.workload.histogram import arrivals_per_second
@@ -118,13 +117,3 @@ def test_dispersion_is_variance_over_mean_of_whole_bins(arrived: dict[int, int],
 def test_dispersion_of_nothing_observed_is_none() -> None:
     nothing = np.array([], np.int64)
     assert index_of_dispersion(nothing, nothing, np.empty((0, 2), np.int64), 10) is None
-
-
-def test_poisson_arrivals_rise_and_repeat() -> None:
-    first, second = (poisson_arrivals(4.0, 100, np.random.default_rng(1)) for _ in range(2))
-    assert (first == second).all()
-    assert (np.diff(first) > 0).all()
-    assert first[0] > 0
-    for rate in (0.0, -1.0, float("inf"), float("nan")):
-        with pytest.raises(ValueError, match="rate_rps"):
-            poisson_arrivals(rate, 10, np.random.default_rng(1))

@@ -6,10 +6,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from fleetopt.errors import InputError
 from fleetopt.profiles import load_profile
 from fleetopt.simulator import Fleet, Pool, simulate
 from fleetopt.simulator.statistics import (
+    SloTargets,
+    Stability,
     block_bootstrap_quantile,
+    combined_stability,
+    meets_slo,
     mser5_cutoff,
     replication_interval,
     slo_verdict,
@@ -189,3 +194,47 @@ def test_one_unstable_pool_makes_the_fleet_unstable():
     verdict = stability_verdict(simulate(chat(12_000, 20.0, 1), fleet))
     assert verdict.verdict == "unstable"
     assert verdict.reason.startswith("pool 'long': ")
+
+
+@pytest.mark.parametrize(
+    ("stable", "unstable", "undecided", "verdict"),
+    [
+        (0, 0, 0, "undecided"),
+        (1, 0, 0, "stable"),
+        (0, 1, 0, "unstable"),
+        (10, 0, 0, "stable"),
+        (9, 1, 0, "stable"),
+        (8, 2, 0, "undecided"),
+        (5, 5, 0, "undecided"),
+        (4, 6, 0, "unstable"),
+        (0, 5, 5, "undecided"),
+        (6, 0, 4, "stable"),
+        (5, 0, 5, "undecided"),
+        (98, 2, 0, "stable"),
+    ],
+)
+def test_stability_over_replications(stable, unstable, undecided, verdict):
+    """One false alarm in ten has probability 0.22 at 2.5 % each, two have 0.02."""
+    each = [("stable", stable), ("unstable", unstable), ("undecided", undecided)]
+    combined = combined_stability([Stability(kind, f"why {kind}") for kind, n in each for _ in range(n)])
+    assert combined.verdict == verdict
+    assert "why" in combined.reason or stable + unstable + undecided == 0
+
+
+def test_replications_of_a_stable_and_of_an_overloaded_replica():
+    for rate_rps, verdict in ((4.0, "stable"), (8.0, "unstable")):
+        runs = [stability_verdict(simulate(chat(3000, rate_rps, seed), ONE)) for seed in range(6)]
+        assert combined_stability(runs).verdict == verdict
+
+
+def test_attainment_counts_who_was_not_served_as_missed():
+    # one request of one token (no time per output token), one of 500, one that is rejected
+    result = simulate(make_trace([0.0, 100.0, 200.0], [100, 100, 9000], [1, 500, 1]), ONE)
+    ttft_s, tpot_s = result.ttft_s[1], result.tpot_s[1]
+    assert meets_slo(result, SloTargets()).tolist() == [True, True, False]
+    assert meets_slo(result, SloTargets(ttft_s=ttft_s)).tolist() == [True, True, False]
+    assert meets_slo(result, SloTargets(ttft_s=ttft_s * 0.99)).tolist() == [False, False, False]
+    assert meets_slo(result, SloTargets(tpot_s=tpot_s)).tolist() == [True, True, False]
+    assert meets_slo(result, SloTargets(ttft_s=ttft_s, tpot_s=tpot_s * 0.99)).tolist() == [True, False, False]
+    with pytest.raises(InputError, match="target tpot_s"):
+        SloTargets(tpot_s=0.0)

@@ -72,7 +72,8 @@ def failures(draw, kind, pools):
     """Some replicas, each down once or twice or for ever, in any order."""
     found = []
     replicas = [(pool.name, index) for pool in pools for index in range(pool.replicas)]
-    for name, index in draw(st.lists(st.sampled_from(replicas), max_size=3, unique=True)):
+    n_failing = draw(st.integers(0, min(3, len(replicas))))
+    for name, index in draw(st.lists(st.sampled_from(replicas), min_size=n_failing, max_size=n_failing, unique=True)):
         up_s = 0.0
         for _ in range(draw(st.integers(1, 2))):
             down_s = up_s + draw(kind.gap_s)
@@ -147,6 +148,19 @@ def test_agrees_on_any_coefficients(trace, fleet, seed, interval_s):
 @tried(150)
 @given(traces(Exact), profiles(Exact, 1), st.integers(1, 3), st.sampled_from(SCHEDULERS))
 def test_agrees_on_one_pool_that_overflows(trace, shape, replicas, scheduler):
+    assert_same(trace, Fleet((Pool("all", shape, replicas, 1000, scheduler),)))
+
+
+@tried(100)
+@given(
+    st.sampled_from([Exact, Anyhow]).flatmap(
+        lambda kind: st.tuples(traces(kind, output=st.integers(1, 400)), profiles(kind, 440, spare=st.integers(0, 200)))
+    ),
+    st.integers(1, 3),
+    st.sampled_from(SCHEDULERS),
+)
+def test_agrees_on_outputs_of_hundreds_of_tokens(case, replicas, scheduler):
+    trace, shape = case
     assert_same(trace, Fleet((Pool("all", shape, replicas, 1000, scheduler),)))
 
 

@@ -52,6 +52,14 @@ def test_shortest_queue_tokens_counts_prompts_not_yet_prefilled_and_running_sequ
     assert outcome["replica"] == [0, 1, 1, 1, 1, 0, 0, 1]
 
 
+def test_shortest_queue_tokens_counts_a_running_sequence_as_one(run):
+    # At 0: A of 3 to replica 0, B of 5 to 1, C of 1 and D of 2 to 0. At 1.5 all decode: 3 against 1. Two of 1 to 1;
+    # then 3 against 3.
+    fleet = Fleet(one_pool(replicas=2).pools, router="shortest-queue-tokens")
+    outcome = run(make_trace([0.0] * 4 + [1.5] * 3, [3, 5, 1, 2, 1, 1, 1], [9] * 7), fleet)
+    assert outcome["replica"] == [0, 1, 0, 0, 1, 1, 0]
+
+
 def test_shortest_queue_tokens_counts_what_a_preempted_request_has_to_prefill_again(run):
     # 3 blocks of 2 tokens. At 0: A (2 + 4) to 0; X (4 + 2) to 1; B (2 + 3): 2 against 4 -> 0. In [1, 2] B is preempted
     # with a token generated, A and X decode. At 1.25 0 has 1 + 3 and 1 has 1: Y (2) to 1: 3. At 1.5: 4 against 3 -> 1.

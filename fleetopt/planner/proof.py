@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -10,6 +11,7 @@ from fleetopt.planner.mixture import split
 from fleetopt.planner.plan import FleetPlan, PoolPlan, Problem
 from fleetopt.planner.sizing import resize_pool
 from fleetopt.simulator import PoolUtilization, SimulationResult, simulate
+from fleetopt.simulator.replications import replicate
 from fleetopt.simulator.statistics import (
     Interval,
     block_bootstrap_quantile,
@@ -212,9 +214,13 @@ def _peak_evidence(plan: FleetPlan, problem: Problem, seed: int) -> tuple[PoolEv
     runs: list[list[_PoolRun]] = []
     evidence: tuple[PoolEvidence, ...] = ()
     while len(runs) < _MOST_REPLICATIONS:
-        for replication in range(len(runs), len(runs) + _REPLICATIONS):
-            result = simulate(_peak_trace(problem, n_requests, seed, replication), plan.fleet())
-            runs.append(_pool_runs(result, cut_warm_up=True))
+
+        def make_trace(replication: int, done: int = len(runs)) -> Trace:
+            return _peak_trace(problem, n_requests, seed, done + replication)
+
+        runs += replicate(
+            make_trace, plan.fleet(), _REPLICATIONS, seed, summarize=partial(_pool_runs, cut_warm_up=True)
+        )
         evidence = tuple(
             _peak_pool_evidence(pool, [run[index] for run in runs], problem, n_requests, _stream(seed, "peak", index))
             for index, pool in enumerate(plan.pools)

@@ -4,7 +4,7 @@ import math
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special  # not scipy.stats, which takes half a second to import
 
 _BATCHES = 20
 _LEAST_BATCH = 10
@@ -70,7 +70,9 @@ def replication_interval(values: np.ndarray, confidence: float = 0.95) -> Interv
     mean = float(np.mean(values)) if len(values) else math.nan
     if len(values) < 2:
         return Interval(mean, -math.inf, math.inf)
-    half_width = stats.t.ppf(0.5 + confidence / 2.0, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
+    half_width = (
+        student_quantile(0.5 + confidence / 2.0, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
+    )
     return Interval(mean, float(mean - half_width), float(mean + half_width))
 
 
@@ -159,8 +161,8 @@ def order_statistic_interval(values: np.ndarray, probability: float, confidence:
         return Interval(math.nan, -math.inf, math.inf)
     ranked = np.sort(np.asarray(values, dtype=np.float64))
     tail = (1.0 - confidence) / 2.0
-    below = stats.binom(n, probability)
-    lower_rank, upper_rank = int(below.ppf(tail)), int(below.isf(tail)) + 1
+    lower_rank = binomial_quantile(tail, n, probability)
+    upper_rank = binomial_quantile(1.0 - tail, n, probability) + 1
     return Interval(
         estimate=_sample_quantile(ranked, probability),
         lower=float(ranked[lower_rank - 1]) if lower_rank >= 1 else -math.inf,
@@ -316,7 +318,7 @@ def grouped_share_interval(hits: np.ndarray, requests: np.ndarray, confidence: f
     independent = share * (1.0 - share) / n
     design_effect = max(1.0, variance / independent) if independent > 0.0 else 1.0
     effective = n / design_effect
-    return wilson_interval(share * effective, effective, float(stats.t.ppf(0.5 + confidence / 2.0, groups - 1)))
+    return wilson_interval(share * effective, effective, student_quantile(0.5 + confidence / 2.0, groups - 1))
 
 
 def batch_share_interval(is_hit: np.ndarray, n_batches: int = _BATCHES, confidence: float = 0.95) -> Interval:
@@ -336,6 +338,17 @@ def batch_share_interval(is_hit: np.ndarray, n_batches: int = _BATCHES, confiden
     return grouped_share_interval(hits, requests, confidence)
 
 
+def student_quantile(probability: float, freedom: float) -> float:
+    """Quantile of Student's t distribution."""
+    return float(special.stdtrit(freedom, probability))
+
+
+def binomial_quantile(probability: float, n: int, success: float) -> int:
+    """Least number k for which at most k of n trials succeed with at least this probability."""
+    k = math.ceil(special.bdtrik(probability, n, success))
+    return k - 1 if k > 0 and special.bdtr(k - 1, n, success) >= probability else k
+
+
 def require_open_unit(name: str, value: float) -> None:
     """Raise ValueError unless the value lies between 0 and 1."""
     if not 0.0 < value < 1.0:
@@ -353,7 +366,7 @@ def _around(centre: float, of_batches: np.ndarray, confidence: float) -> Interva
     require_open_unit("confidence", confidence)
     n = len(of_batches)
     error = math.sqrt(float(((of_batches - centre) ** 2).sum()) / (n - 1) / n)
-    half_width = float(stats.t.ppf(0.5 + confidence / 2.0, n - 1)) * error
+    half_width = student_quantile(0.5 + confidence / 2.0, n - 1) * error
     return Interval(centre, centre - half_width, centre + half_width)
 
 

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from fleetopt.simulator.result import SimulationResult
-from fleetopt.simulator.statistics.intervals import Interval
+from fleetopt.simulator.statistics.intervals import Interval, binomial_quantile, student_quantile
 
 _FEWEST_REQUESTS = 100
 _BATCHES_PER_QUARTER = 10
@@ -126,7 +125,7 @@ def combined_stability(verdicts: Sequence[Stability]) -> Stability:
     verdict: Literal["stable", "unstable", "undecided"] = "undecided"
     if 2 * count["unstable"] > n:
         verdict = "unstable"
-    elif 2 * count["stable"] > n and count["unstable"] <= stats.binom.ppf(0.95, n, _FALSE_ALARM):
+    elif 2 * count["stable"] > n and count["unstable"] <= binomial_quantile(0.95, n, _FALSE_ALARM):
         verdict = "stable"
     telling = verdict if verdict != "undecided" or count["undecided"] else "unstable"
     example = next(item.reason for item in verdicts if item.verdict == telling)
@@ -173,7 +172,7 @@ def _backlog_growth(backlog: np.ndarray) -> tuple[Interval, float]:
     half_width = 0.0
     if variances.sum() > 0.0:
         freedom = variances.sum() ** 2 / (variances**2 / (_BATCHES_PER_QUARTER - 1)).sum()
-        half_width = float(stats.t.ppf(0.975, freedom) * math.sqrt(variances.sum()))
+        half_width = student_quantile(0.975, freedom) * math.sqrt(variances.sum())
     arrivals_between = len(backlog) / 2.0
     share = (float(third.mean()) - float(batches[0].mean())) / growth if growth > 0.0 else 0.0
     return Interval(*(np.array([growth, growth - half_width, growth + half_width]) / arrivals_between)), share

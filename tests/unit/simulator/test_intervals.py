@@ -1,5 +1,6 @@
 """Intervals against hand calculations, tables and exact probabilities; what too little data can say."""
 
+import doctest
 import math
 
 import numpy as np
@@ -13,11 +14,14 @@ from fleetopt.simulator.statistics import (
     batch_quantile_interval,
     batch_share_interval,
     grouped_share_interval,
+    intervals,
     order_statistic_interval,
     paired_block_bootstrap,
     paired_interval,
+    warmup,
     wilson_interval,
 )
+from fleetopt.simulator.statistics.intervals import binomial_quantile, student_quantile
 
 
 @given(st.integers(1, 3000), st.sampled_from([0.01, 0.5, 0.9, 0.99]), st.sampled_from([0.9, 0.95, 0.999]))
@@ -37,6 +41,21 @@ def test_order_statistics_hold_the_quantile_as_often_as_they_say(n: int, probabi
         assert below.sf(interval.upper - 1) <= tail + 1e-12 < below.sf(interval.upper - 2) + 1e-9
     else:
         assert below.pmf(n) > tail - 1e-12
+
+
+@given(st.floats(1e-6, 1 - 1e-6), st.integers(1, 10**6), st.floats(1e-4, 1 - 1e-4))
+def test_quantiles_are_those_of_scipy_stats(probability: float, n: int, success: float) -> None:
+    k = binomial_quantile(probability, n, success)
+    assert stats.binom.cdf(k - 1, n, success) < probability + 1e-9  # either of two neighbours where one is exact
+    assert stats.binom.cdf(k, n, success) > probability - 1e-9
+    assert student_quantile(probability, n) == stats.t.ppf(probability, n)
+
+
+@pytest.mark.parametrize("module", [intervals, warmup], ids=lambda module: module.__name__)
+def test_examples_in_docstrings(module) -> None:
+    outcome = doctest.testmod(module)
+    assert outcome.attempted > 0
+    assert outcome.failed == 0
 
 
 def test_a_p99_takes_368_independent_observations() -> None:

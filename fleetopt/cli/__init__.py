@@ -1,0 +1,57 @@
+"""The `fleetopt` command. The pipeline adds the commands that need Dagster.
+
+A module per command, which imports what it needs when it runs: `--help` and small commands start at once.
+"""
+
+import sys
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from fleetopt.cli import ingest, plan, simulate
+from fleetopt.cli.options import JsonOption
+from fleetopt.errors import InputError
+
+__all__ = ["JsonOption", "app", "run"]
+
+app = typer.Typer(
+    name="fleetopt",
+    help="Plans the cheapest GPU fleet that keeps the P99 time to first token of an LLM service, and proves it.",
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for command in (ingest.formats, ingest.ingest, plan.plan, simulate.simulate):
+    app.command()(command)
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        from importlib.metadata import version
+
+        print(f"fleetopt {version('fleetopt')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """What stands before a command."""
+
+
+def run(command: typer.Typer) -> None:
+    """Run a command line; bad input is one line on standard error and exit status 2."""
+    try:
+        status = command(sys.argv[1:] or ["--help"], standalone_mode=False)
+    except (InputError, TyperException) as error:
+        message = error.format_message() if hasattr(error, "format_message") else str(error)
+        print(f"fleetopt: {' '.join(message.split())}", file=sys.stderr)
+        sys.exit(2)
+    except (KeyboardInterrupt, typer.Abort):
+        print("fleetopt: interrupted; the next run takes up what is missing", file=sys.stderr)
+        sys.exit(130)
+    sys.exit(status or 0)

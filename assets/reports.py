@@ -19,7 +19,8 @@ from assets.planning import latest_document, requests_trace
 from fleetopt.accuracy.held import judge
 from fleetopt.reporting.differences import with_previous
 from fleetopt.reporting.document import Document
-from fleetopt.reporting.figures import png_bytes, report_figures, svg_text
+from fleetopt.reporting.drawing import png_bytes, svg_text
+from fleetopt.reporting.figures import report_figures
 from fleetopt.reporting.page import render_page
 from fleetopt.schemas import OUT_ACCURACY_REPORT
 

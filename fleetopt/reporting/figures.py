@@ -1,10 +1,7 @@
 """Figures of a recommendation: lengths and boundary, cost by boundary, time to first token against its target."""
 
-import io
 import math
-import re
-import textwrap
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import matplotlib as mpl
@@ -15,32 +12,22 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullFormatter, NullLocator
 
-from fleetopt.reporting.wording import SCENARIOS, count, usd
+from fleetopt.reporting.drawing import (
+    ALARM,
+    COLOURS,
+    DASHES,
+    GREY,
+    STYLE,
+    WIDTH_IN,
+    legend_below,
+    legend_beside,
+    line_styles,
+    second_ticks,
+)
+from fleetopt.reporting.formatting import count, usd
+from fleetopt.reporting.wording import SCENARIOS
 
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
-"""Okabe and Ito (2008), told apart with every common colour vision deficiency; yellow left out on white."""
-
-_DASHES = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (6, 2, 1, 2)))
-_GREY, _ALARM = "#6B7280", "#B00020"
-_WIDTH_IN = 7.3
 _MOST_GAMMA_LABELS = 7
-_STYLE: dict[Any, Any] = {
-    "axes.axisbelow": True,
-    "axes.edgecolor": "#9CA3AF",
-    "axes.grid": True,
-    "axes.spines.right": False,
-    "axes.spines.top": False,
-    "axes.titlelocation": "left",
-    "axes.titlesize": 11,
-    "axes.titleweight": "bold",
-    "figure.constrained_layout.use": True,
-    "font.family": ["DejaVu Sans"],
-    "font.size": 9.5,
-    "grid.color": "#E5E7EB",
-    "grid.linewidth": 0.7,
-    "legend.frameon": False,
-    "text.parse_math": False,
-}
 
 
 def report_figures(
@@ -72,33 +59,6 @@ def report_figures(
     return figures
 
 
-def svg_text(figure: Figure, name: str) -> str:
-    """A figure as one ``<svg>`` element for a page; the same text for the same figure.
-
-    Parameters
-    ----------
-    figure : Figure
-    name : str
-        Keeps the ids of several figures on one page apart.
-    """
-    buffer = io.StringIO()
-    undated = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": name, "svg.fonttype": "none"}):
-        figure.savefig(buffer, format="svg", metadata=undated)
-    text = buffer.getvalue()
-    text = re.sub(r'<g id="[^"]*"', "<g", text[text.index("<svg") :])
-    text = re.sub(r"<style.*?</style>", "", text, flags=re.DOTALL)
-    return text.replace("'DejaVu Sans'", "'DejaVu Sans', Verdana, sans-serif").strip()
-
-
-def png_bytes(figure: Figure, dpi: int = 110) -> bytes:
-    """A figure as PNG, for previews where SVG is not shown."""
-    buffer = io.BytesIO()
-    with mpl.rc_context(_STYLE):
-        figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
-    return buffer.getvalue()
-
-
 def length_cdf_figure(document: Mapping[str, Any], length_cdf: pl.DataFrame) -> Figure:
     """CDF of total tokens per archetype with its band; the boundary and the compression band behind it."""
     rows = length_cdf.filter(pl.col("quantity") == "total_tokens").sort("archetype", "tokens")
@@ -106,17 +66,17 @@ def length_cdf_figure(document: Mapping[str, Any], length_cdf: pl.DataFrame) -> 
     if len(groups) == 2 and "all" in groups:
         del groups["all"]
     plan = document["plan"]
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure, axes = _figure(3.7)
         _length_axis(axes, rows["tokens"], plan)
-        for (name, group), style in zip(groups.items(), _line_styles(groups), strict=True):
+        for (name, group), style in zip(groups.items(), line_styles(groups), strict=True):
             _draw_cdf(axes, name, group, style)
         _mark_boundary(axes, plan)
         axes.set(title="How long requests are", xlabel="prompt and output together, tokens (log scale)")
         axes.set(ylabel="requests of at most that length", ylim=(0, 1.02))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.0f} %"))
-        band = Patch(color=_GREY, alpha=0.25, linewidth=0, label="95 % confidence\nband of a line")
-        _legend_beside(figure, axes, band)
+        band = Patch(color=GREY, alpha=0.25, linewidth=0, label="95 % confidence\nband of a line")
+        legend_beside(figure, axes, band)
     return figure
 
 
@@ -124,14 +84,14 @@ def cost_figure(document: Mapping[str, Any], candidates: pl.DataFrame) -> Figure
     """Cost of every candidate by boundary, a line per gamma; the plan and one pool for comparison."""
     split = candidates.filter(pl.col("boundary_tokens").is_not_null()).sort("gamma", "boundary_tokens")
     works = split.filter("is_feasible")
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure, axes = _figure(3.9)
         _draw_costs(axes, works)
         _draw_homogeneous(axes, candidates)
         _draw_plan(axes, document)
         _draw_infeasible(axes, split)
         _cost_axes(axes, split, _highest_usd(document, candidates), is_empty=not candidates["is_feasible"].any())
-        _legend_beside(figure, axes)
+        legend_beside(figure, axes)
     return figure
 
 
@@ -147,9 +107,9 @@ def ttft_figure(document: Mapping[str, Any]) -> Figure:
     if not pools:
         raise ValueError("no evidence to draw")
     predicted = {pool["name"]: pool["ttft_p99_s"] for pool in document["plan"]["pools"]} if document["plan"] else {}
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         columns = min(2, len(pools))
-        figure = Figure(figsize=(_WIDTH_IN, 0.9 + 3.0 * math.ceil(len(pools) / columns)))
+        figure = Figure(figsize=(WIDTH_IN, 0.9 + 3.0 * math.ceil(len(pools) / columns)))
         grid = figure.subplots(math.ceil(len(pools) / columns), columns, sharex=True, sharey=True, squeeze=False)
         for axes, pool in zip(grid.flat, pools, strict=False):
             items = [item for item in document["evidence"] if item["pool"] == pool]
@@ -158,26 +118,13 @@ def ttft_figure(document: Mapping[str, Any]) -> Figure:
         for axes in list(grid.flat)[len(pools) :]:
             axes.set_axis_off()
         _ttft_axes(grid, document)
-        _legend_below(figure, grid, Patch(color=_GREY, alpha=0.4, linewidth=0, label="95 % interval of the P99"))
+        legend_below(figure, grid, Patch(color=GREY, alpha=0.4, linewidth=0, label="95 % interval of the P99"))
     return figure
 
 
 def _figure(height_in: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(_WIDTH_IN, height_in))
+    figure = Figure(figsize=(WIDTH_IN, height_in))
     return figure, figure.subplots()
-
-
-def _line_styles(names: Iterable[str]) -> list[dict[str, Any]]:
-    """Colours first, then the same with dashes; the whole fleet in black and wide."""
-    styles: list[dict[str, Any]] = []
-    for name in names:
-        if name == "all":
-            styles.append({"color": "black", "linewidth": 2.6, "linestyle": "-"})
-            continue
-        index = sum(style["color"] != "black" for style in styles)
-        colour, dash = COLOURS[index % (len(COLOURS) - 1)], _DASHES[index // (len(COLOURS) - 1) % len(_DASHES)]
-        styles.append({"color": colour, "linewidth": 1.8, "linestyle": dash})
-    return styles
 
 
 def _draw_cdf(axes: Axes, name: str, group: pl.DataFrame, style: Mapping[str, Any]) -> None:
@@ -211,25 +158,14 @@ def _token_ticks(axes: Axes, low: float, high: float) -> None:
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}"))
 
 
-def _second_ticks(axes: Axes, low: float, high: float) -> None:
-    """Plain seconds on a log axis, few enough not to touch."""
-    axes.set_xscale("log")
-    axes.set_xlim(low, high)
-    decades = math.log10(high / low)
-    subs = (1.0,) if decades > 3.5 else (1.0, 3.0) if decades > 1.2 else (1.0, 2.0, 5.0)
-    axes.xaxis.set_major_locator(LogLocator(subs=subs, numticks=30))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
-
-
 def _mark_boundary(axes: Axes, plan: Mapping[str, Any] | None) -> None:
     if plan is None or plan["boundary_tokens"] is None:
         return
     boundary, upper = plan["boundary_tokens"], plan["gamma"] * plan["boundary_tokens"]
-    axes.axvline(boundary, color=_ALARM, linewidth=1.4, label=f"boundary:\n{count(boundary)} tokens")
+    axes.axvline(boundary, color=ALARM, linewidth=1.4, label=f"boundary:\n{count(boundary)} tokens")
     if upper > boundary:
         label = f"compression band:\nto {count(math.floor(upper))} tokens"
-        axes.axvspan(boundary, upper, color=_ALARM, alpha=0.12, linewidth=0, label=label)
+        axes.axvspan(boundary, upper, color=ALARM, alpha=0.12, linewidth=0, label=label)
 
 
 def _draw_costs(axes: Axes, works: pl.DataFrame) -> None:
@@ -258,12 +194,12 @@ def _draw_plan(axes: Axes, document: Mapping[str, Any]) -> None:
         return
     label = f"plan after simulation:\n{usd(plan['usd_per_hour'])} per hour"
     if plan["boundary_tokens"] is None:
-        axes.axhline(plan["usd_per_hour"], color=_ALARM, linewidth=2.2, label=label, zorder=3)
+        axes.axhline(plan["usd_per_hour"], color=ALARM, linewidth=2.2, label=label, zorder=3)
         return
     style: dict[str, Any] = {
         "marker": "*",
         "ms": 15,
-        "color": _ALARM,
+        "color": ALARM,
         "markeredgecolor": "white",
         "linestyle": "none",
         "zorder": 5,
@@ -284,7 +220,7 @@ def _draw_infeasible(axes: Axes, split: pl.DataFrame) -> None:
                 "marker": marker,
                 "ms": 6,
                 "mew": 1.6,
-                "color": _GREY,
+                "color": GREY,
                 "linestyle": "none",
                 "label": label,
             }
@@ -311,7 +247,7 @@ def _cost_axes(axes: Axes, split: pl.DataFrame, highest_usd: float, *, is_empty:
     if is_empty:
         axes.yaxis.set_major_locator(NullLocator())
         text = "No candidate meets the target"
-        axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", fontsize=13, color=_GREY)
+        axes.text(0.5, 0.5, text, transform=axes.transAxes, ha="center", fontsize=13, color=GREY)
     else:
         low, high = axes.get_ylim()[0], min(axes.get_ylim()[1], highest_usd)
         # Fleets that all cost about the same need an axis that does not start at 0; the marks below need room.
@@ -329,7 +265,7 @@ def _draw_ttft(axes: Axes, items: list[Mapping[str, Any]], predicted_s: float | 
         if not exceeded:
             continue
         time_s, share = np.array(exceeded).T
-        style: dict[str, Any] = {"color": colour, "linewidth": 1.9, "linestyle": _DASHES[index]}
+        style: dict[str, Any] = {"color": colour, "linewidth": 1.9, "linestyle": DASHES[index]}
         axes.plot(time_s, share, label=f"simulated, {SCENARIOS[item['scenario']]}", **style)
         if item["ttft_p99_lower_s"] is not None:
             ends = [item["ttft_p99_lower_s"], item["ttft_p99_upper_s"]]
@@ -343,12 +279,12 @@ def _draw_ttft(axes: Axes, items: list[Mapping[str, Any]], predicted_s: float | 
             "linestyle": "none",
         }
         axes.plot([predicted_s], [0.01], label="predicted P99, planned peak", zorder=5, **marked)
-    axes.axvline(target_s, color=_ALARM, linewidth=1.5, label=f"target: P99 of at most {target_s:g} s")
-    axes.axhline(0.01, color=_GREY, linewidth=1.0, linestyle=(0, (5, 2)))
+    axes.axvline(target_s, color=ALARM, linewidth=1.5, label=f"target: P99 of at most {target_s:g} s")
+    axes.axhline(0.01, color=GREY, linewidth=1.0, linestyle=(0, (5, 2)))
     empty = [SCENARIOS[item["scenario"]] for item in items if not item["ttft_quantiles"]]
     if empty:
         text = f"{' and '.join(empty)}: no request\nreaches this pool"
-        axes.text(0.03, 0.05, text, transform=axes.transAxes, fontsize=8.5, color=_GREY)
+        axes.text(0.03, 0.05, text, transform=axes.transAxes, fontsize=8.5, color=GREY)
 
 
 def _ttft_axes(grid: np.ndarray, document: Mapping[str, Any]) -> None:
@@ -363,24 +299,9 @@ def _ttft_axes(grid: np.ndarray, document: Mapping[str, Any]) -> None:
         axes.yaxis.set_major_locator(LogLocator(numticks=6))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.6g} %"))
         axes.yaxis.set_minor_formatter(NullFormatter())
-        _second_ticks(axes, low / 1.3, high * 1.3)
+        second_ticks(axes, low / 1.3, high * 1.3)
     for axes in grid[-1]:
         axes.set_xlabel("time to first token, s (log scale)")
     for axes in grid[:, 0]:
         axes.set_ylabel("requests that wait longer")
-    grid[0, 0].annotate("P99", (0.02, 0.0104), xycoords=("axes fraction", "data"), color=_GREY, va="bottom")
-
-
-def _legend_beside(figure: Figure, axes: Axes, *more: Patch) -> None:
-    """A legend to the right of the axes, where it covers nothing."""
-    handles = [*axes.get_legend_handles_labels()[0], *more]
-    lines = [[part for line in str(h.get_label()).split("\n") for part in textwrap.wrap(line, 24)] for h in handles]
-    labels = ["\n".join(parts) for parts in lines]
-    figure.legend(handles, labels, loc="outside right upper", fontsize=8.8, handlelength=2.2, labelspacing=0.6)
-
-
-def _legend_below(figure: Figure, grid: np.ndarray, *more: Patch) -> None:
-    """A legend of two columns under all axes, where it covers nothing; what several axes show stands once."""
-    handles = [handle for axes in grid.flat for handle in axes.get_legend_handles_labels()[0]]
-    named = {str(handle.get_label()): handle for handle in [*handles, *more]}
-    figure.legend(named.values(), named, loc="outside lower center", ncols=2, fontsize=8.8, handlelength=2.4)
+    grid[0, 0].annotate("P99", (0.02, 0.0104), xycoords=("axes fraction", "data"), color=GREY, va="bottom")

@@ -10,7 +10,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from fleetopt.planner.proof import PEAK, REPLAY
-from fleetopt.reporting import wording
+from fleetopt.reporting import formatting, wording
 
 SCENARIO_TEXTS = {PEAK: "Poisson stream at the planned peak", REPLAY: "the day's own requests, replayed"}
 MEASURES = {"ttft_p99_s": "P99 TTFT", "slot_utilization": "slot utilization"}
@@ -36,7 +36,7 @@ def render_page(
     document : mapping
         From :func:`fleetopt.reporting.document.build_document`.
     figures : mapping of str to str
-        ``<svg>`` elements by name, from :func:`fleetopt.reporting.figures.svg_text`; they are put in as they are.
+        ``<svg>`` elements by name, from :func:`fleetopt.reporting.drawing.svg_text`; they are put in as they are.
     accuracy : list of dict
         Rows of ``schemas.OUT_ACCURACY_REPORT`` of the fleet and day; empty if there is no earlier recommendation.
     quality : list of dict
@@ -70,16 +70,16 @@ def render_page(
 
 def _environment() -> Environment:
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.globals["interval"] = wording.interval
+    environment.globals["interval"] = formatting.interval
     for function in (
         wording.band,
         wording.boundary,
-        wording.count,
-        wording.percent,
-        wording.rate,
+        formatting.count,
+        formatting.percent,
+        formatting.rate,
         wording.saving,
-        wording.seconds,
-        wording.usd,
+        formatting.seconds,
+        formatting.usd,
         wording.window,
     ):
         environment.filters[function.__name__] = function
@@ -96,7 +96,7 @@ def _summary(document: Mapping[str, Any]) -> str:
         wording.replicas(pool["replicas"], pool["profile"]["name"]) + (f" ({pool['name']} pool)" if is_split else "")
         for pool in plan["pools"]
     )
-    price = f"{wording.usd(plan['usd_per_hour'])} per hour, {wording.usd(plan['usd_per_year'])} per year"
+    price = f"{formatting.usd(plan['usd_per_hour'])} per hour, {formatting.usd(plan['usd_per_year'])} per year"
     if document["verdict"] == "confirmed":
         return f"Run {pools} for {price}. {document['verdict_meaning']}"
     return f"{document['verdict_meaning']} The plan that was tried: {pools} for {price}."
@@ -184,7 +184,7 @@ def _accuracy_groups(accuracy: Iterable[Mapping[str, Any]]) -> list[dict[str, An
 def _observed(accuracy: Iterable[Mapping[str, Any]], observed_ttft_p99_s: float | None) -> str:
     """Observed latency, or that there is none."""
     if observed_ttft_p99_s is not None:
-        p99 = wording.seconds(observed_ttft_p99_s)
+        p99 = formatting.seconds(observed_ttft_p99_s)
         return f"The logs of the day hold latencies: their P99 time to first token is {p99}."
     if any(row["observed"] is not None for row in accuracy):
         return "The logs hold latencies; what was observed stands in the table."

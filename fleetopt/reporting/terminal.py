@@ -11,7 +11,7 @@ from rich.text import Text
 
 from fleetopt.planner.plan import HOURS_PER_YEAR, FleetPlan, PlanResult, PoolPlan
 from fleetopt.planner.proof import PEAK, REPLAY
-from fleetopt.reporting import wording
+from fleetopt.reporting import formatting, wording
 
 _VERDICT_STYLES = {"confirmed": "bold green", "refuted": "bold red", "undecided": "bold yellow", "none": "bold red"}
 
@@ -46,10 +46,8 @@ def plan_table(result: PlanResult, *, arrival_rate_rps: float, slo_ttft_p99_s: f
     slo_ttft_p99_s : float
         Target of the P99 time to first token, s.
     """
-    heading = Text(
-        f"Planned for {wording.rate(arrival_rate_rps)} with a P99 time to first token of at most {slo_ttft_p99_s:g} s",
-        style="bold",
-    )
+    target = f"a P99 time to first token of at most {slo_ttft_p99_s:g} s"
+    heading = Text(f"Planned for {formatting.rate(arrival_rate_rps)} with {target}", style="bold")
     if result.plan is None:
         return Padding(Group(heading, Text(f"No plan: {result.reason}.", style="bold red")), (1, 0))
     fleets = [result.plan, result.homogeneous, result.pool_routing]
@@ -57,7 +55,7 @@ def plan_table(result: PlanResult, *, arrival_rate_rps: float, slo_ttft_p99_s: f
     for name in ("", "Plan", "One pool", "Two pools,\nno compression"):
         table.add_column(name, overflow="fold", vertical="top")
     for name, row in _plan_rows(result.plan.usd_per_hour).items():
-        table.add_row(name, *(row(fleet) if fleet else wording.MISSING for fleet in fleets))
+        table.add_row(name, *(row(fleet) if fleet else formatting.MISSING for fleet in fleets))
     note = Text("Predicted by the model, spare replicas down; not simulated.", style="dim")
     return Padding(Group(heading, Text(), table, Text(), note), (1, 0))
 
@@ -82,21 +80,18 @@ def simulation_table(rows: Iterable[tuple[str, str | float | None, str]], *, tit
 
 def _value(value: str | float | None) -> str:
     if value is None:
-        return wording.MISSING
+        return formatting.MISSING
     if isinstance(value, str):
         return value
-    return wording.count(value) if isinstance(value, int) else wording.three_digits(value)
+    return formatting.count(value) if isinstance(value, int) else formatting.three_digits(value)
 
 
 def _pools_table(document: Mapping[str, Any]) -> Table:
-    """A row per pool; predicted stands above simulated, so that it fits 80 columns. Only long names are folded."""
+    """A row per pool; what belongs together stands above each other, so that it fits 80 columns."""
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0), leading=1)
-    table.add_column("Pool", overflow="fold")
-    table.add_column("GPU type", overflow="fold")
+    table.add_column("Pool\nGPU type", overflow="fold")
     for name in (
-        "Replicas\n(spare)",
-        "Context\ntokens",
-        "Rate",
+        "Replicas (spare)\nContext tokens\nRate",
         "Slot use\npredicted\nsimulated",
         "P99 TTFT\npredicted\nsimulated\n95 % interval",
         "USD\nper hour",
@@ -105,19 +100,21 @@ def _pools_table(document: Mapping[str, Any]) -> Table:
     for pool in document["plan"]["pools"]:
         peak = wording.evidence_of(document, pool["name"], PEAK) or {}
         ttft = (
-            wording.seconds(pool["ttft_p99_s"]),
-            wording.seconds(peak.get("ttft_p99_s")),
-            wording.interval(peak.get("ttft_p99_lower_s"), peak.get("ttft_p99_upper_s")),
+            formatting.seconds(pool["ttft_p99_s"]),
+            formatting.seconds(peak.get("ttft_p99_s")),
+            formatting.interval(peak.get("ttft_p99_lower_s"), peak.get("ttft_p99_upper_s")),
+        )
+        size = (
+            f"{formatting.count(pool['replicas'])} ({formatting.count(pool['spare_replicas'])})",
+            formatting.count(pool["max_context_tokens"]),
+            formatting.rate(pool["arrival_rate_rps"]),
         )
         table.add_row(
-            Text(pool["name"]),
-            Text(pool["profile"]["name"]),
-            f"{wording.count(pool['replicas'])} ({wording.count(pool['spare_replicas'])})",
-            wording.count(pool["max_context_tokens"]),
-            wording.rate(pool["arrival_rate_rps"]),
-            f"{wording.percent(pool['slot_utilization'])}\n{wording.percent(peak.get('slot_utilization'))}",
+            Text(f"{pool['name']}\n{pool['profile']['name']}"),
+            "\n".join(size),
+            f"{formatting.percent(pool['slot_utilization'])}\n{formatting.percent(peak.get('slot_utilization'))}",
             "\n".join(ttft),
-            wording.usd(pool["usd_per_hour"]),
+            formatting.usd(pool["usd_per_hour"]),
         )
     return table
 
@@ -148,12 +145,12 @@ def _plan_facts(document: Mapping[str, Any]) -> list[tuple[str, str]]:
     facts = [
         ("Boundary", wording.boundary(plan)),
         ("Compression", wording.band(plan)),
-        ("Cost", f"{wording.usd(plan['usd_per_hour'])} per hour, {wording.usd(plan['usd_per_year'])} per year"),
+        ("Cost", f"{formatting.usd(plan['usd_per_hour'])} per hour, {formatting.usd(plan['usd_per_year'])} per year"),
         ("Saving", wording.saving(document)),
     ]
     replayed = [(pool["name"], wording.evidence_of(document, pool["name"], REPLAY)) for pool in plan["pools"]]
     texts = [
-        f"{name} {wording.seconds(item['ttft_p99_s'])} ({item['verdict']})"
+        f"{name} {formatting.seconds(item['ttft_p99_s'])} ({item['verdict']})"
         if item["ttft_p99_s"] is not None
         else f"{name} none (no request reaches it)"
         for name, item in replayed
@@ -167,28 +164,34 @@ def _plan_rows(plan_usd_per_hour: float) -> dict[str, Any]:
 
     def saving(fleet: FleetPlan) -> str:
         if fleet.usd_per_hour in {0.0, plan_usd_per_hour}:
-            return wording.MISSING
-        return wording.percent(1 - plan_usd_per_hour / fleet.usd_per_hour)
+            return formatting.MISSING
+        return formatting.percent(1 - plan_usd_per_hour / fleet.usd_per_hour)
 
     return {
-        "Cost per hour": lambda fleet: wording.usd(fleet.usd_per_hour),
-        "Cost per year": lambda fleet: wording.usd(fleet.usd_per_hour * HOURS_PER_YEAR),
+        "Cost per hour": lambda fleet: formatting.usd(fleet.usd_per_hour),
+        "Cost per year": lambda fleet: formatting.usd(fleet.usd_per_hour * HOURS_PER_YEAR),
         "Plan saves": saving,
         "Boundary": _boundary,
-        "Gamma": lambda fleet: wording.MISSING if fleet.boundary_tokens is None else f"{fleet.gamma:g}",
-        "GPU type": lambda fleet: _per_pool(fleet, lambda pool: pool.profile.name),
-        "Replicas": lambda fleet: _per_pool(fleet, lambda pool: wording.count(pool.replicas)),
-        "of which spare": lambda fleet: _per_pool(fleet, lambda pool: wording.count(pool.spare_replicas)),
-        "Context tokens": lambda fleet: _per_pool(fleet, lambda pool: wording.count(pool.max_context_tokens)),
-        "Rate": lambda fleet: _per_pool(fleet, lambda pool: wording.rate(pool.arrival_rate_rps)),
-        "Slot use": lambda fleet: _per_pool(fleet, lambda pool: wording.percent(pool.slot_utilization)),
-        "P99 TTFT": lambda fleet: _per_pool(fleet, lambda pool: wording.seconds(pool.ttft_p99_s)),
-        "P99 TPOT": lambda fleet: _per_pool(fleet, lambda pool: wording.seconds(pool.tpot_p99_s)),
+        "Gamma": lambda fleet: formatting.MISSING if fleet.boundary_tokens is None else f"{fleet.gamma:g}",
+        "GPU type": _gpu_types,
+        "Replicas": lambda fleet: _per_pool(fleet, lambda pool: formatting.count(pool.replicas)),
+        "of which spare": lambda fleet: _per_pool(fleet, lambda pool: formatting.count(pool.spare_replicas)),
+        "Context tokens": lambda fleet: _per_pool(fleet, lambda pool: formatting.count(pool.max_context_tokens)),
+        "Rate": lambda fleet: _per_pool(fleet, lambda pool: formatting.rate(pool.arrival_rate_rps)),
+        "Slot use": lambda fleet: _per_pool(fleet, lambda pool: formatting.percent(pool.slot_utilization)),
+        "P99 TTFT": lambda fleet: _per_pool(fleet, lambda pool: formatting.seconds(pool.ttft_p99_s)),
+        "P99 TPOT": lambda fleet: _per_pool(fleet, lambda pool: formatting.seconds(pool.tpot_p99_s)),
     }
 
 
 def _boundary(fleet: FleetPlan) -> str:
-    return wording.MISSING if fleet.boundary_tokens is None else f"{wording.count(fleet.boundary_tokens)} tokens"
+    return formatting.MISSING if fleet.boundary_tokens is None else f"{formatting.count(fleet.boundary_tokens)} tokens"
+
+
+def _gpu_types(fleet: FleetPlan) -> Text:
+    """One name where all pools have the same, so that a long one is not folded in 80 columns."""
+    names = {pool.profile.name for pool in fleet.pools}
+    return Text(names.pop()) if len(names) == 1 else _per_pool(fleet, lambda pool: pool.profile.name)
 
 
 def _per_pool(fleet: FleetPlan, text: Any) -> Text:

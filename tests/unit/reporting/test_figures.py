@@ -8,14 +8,8 @@ import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from fleetopt.reporting.figures import (
-    cost_figure,
-    length_cdf_figure,
-    png_bytes,
-    report_figures,
-    svg_text,
-    ttft_figure,
-)
+from fleetopt.reporting.drawing import png_bytes, svg_text
+from fleetopt.reporting.figures import cost_figure, length_cdf_figure, report_figures, ttft_figure
 from tests.unit.reporting.samples import ALL_DOCUMENTS, ONE_POOL, TARGET_S, candidates, length_cdf
 
 THREE = {"chat": 700.0, "code": 2600.0, "agent": 9000.0}

@@ -3,7 +3,8 @@ from html.parser import HTMLParser
 import pytest
 
 from fleetopt.reporting.differences import with_previous
-from fleetopt.reporting.figures import report_figures, svg_text
+from fleetopt.reporting.drawing import svg_text
+from fleetopt.reporting.figures import report_figures
 from fleetopt.reporting.page import render_page
 from tests.unit.reporting.samples import (
     ACCURACY,

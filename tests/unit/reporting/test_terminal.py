@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import pytest
 from rich.console import Console, RenderableType
@@ -46,6 +47,18 @@ def test_a_confirmed_recommendation(width: int) -> None:
         assert part in words(text)
 
 
+def test_a_long_gpu_name_is_not_folded() -> None:
+    name = "h100-sxm-llama3-70b-tp4"
+    renamed = ALL_DOCUMENTS["confirmed"]
+    pools = [{**pool, "profile": {**pool["profile"], "name": name}} for pool in renamed["plan"]["pools"]]
+    renamed = {**renamed, "plan": {**renamed["plan"], "pools": pools}}
+    assert printed(recommendation_table(renamed, report=REPORT, feed=FEED), 80).count(name) == 2
+    long_named = ONE_POOL.pools[0].profile.model_copy(update={"name": name})
+    two = replace(TWO_POOLS, pools=tuple(replace(pool, profile=long_named) for pool in TWO_POOLS.pools))
+    text = printed(plan_table(PlanResult(plan=two), arrival_rate_rps=48.0, slo_ttft_p99_s=0.5), 80)
+    assert text.count(name) == 1
+
+
 def test_an_infeasible_recommendation_has_no_numbers_to_order() -> None:
     text = printed(recommendation_table(ALL_DOCUMENTS["infeasible"], report=REPORT, feed=FEED), 80)
     assert "NONE: There is no plan to buy" in words(text)
@@ -69,7 +82,7 @@ def test_a_plan_beside_its_baselines(width: int) -> None:
     assert lines["Plan saves"][-5:] == ["-", "39.1", "%", "12.5", "%"]
     assert lines["Gamma"][-3:] == ["1.5", "-", "1"]
     assert lines["Replicas"][-5:] == ["short", "9", "23", "short", "10"]
-    assert "short fleetopt-h100" in text
+    assert lines["GPU type"][-3:] == ["fleetopt-h100"] * 3
 
 
 def test_a_plan_without_baselines_and_no_plan() -> None:

@@ -2,11 +2,12 @@ import doctest
 
 import pytest
 
-from fleetopt.reporting import wording
+from fleetopt.reporting import formatting, wording
 from tests.unit.reporting.samples import ALL_DOCUMENTS, ONE_POOL, document
 
 
 def test_examples() -> None:
+    assert doctest.testmod(formatting).failed == 0
     assert doctest.testmod(wording).failed == 0
 
 
@@ -23,20 +24,20 @@ def test_examples() -> None:
     ],
 )
 def test_three_digits(value: float, text: str) -> None:
-    assert wording.three_digits(value) == text
+    assert formatting.three_digits(value) == text
 
 
 @pytest.mark.parametrize(
     ("value", "text"), [(999.994, "$999.99"), (999.996, "$1,000"), (0.0, "$0.00"), (-5.0, "-$5.00"), (None, "-")]
 )
 def test_usd(value: float | None, text: str) -> None:
-    assert wording.usd(value) == text
+    assert formatting.usd(value) == text
 
 
 def test_missing_values_are_a_dash() -> None:
-    for function in (wording.count, wording.seconds, wording.rate, wording.percent):
+    for function in (formatting.count, formatting.seconds, formatting.rate, formatting.percent):
         assert function(None) == "-"
-    assert wording.interval(None, None) == ""
+    assert formatting.interval(None, None) == ""
 
 
 def test_window_names_missing_days_as_ranges() -> None:

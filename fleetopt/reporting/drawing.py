@@ -20,6 +20,9 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#0
 DASHES = ("-", (0, (5, 2)), (0, (1, 1.2)), (0, (6, 2, 1, 2)))
 GREY, ALARM = "#6B7280", "#B00020"
 WIDTH_IN = 7.3
+FILE_KINDS = ("svg", "png", "pdf")
+"""What a figure can be written as."""
+
 STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "axes.edgecolor": "#9CA3AF",
@@ -103,3 +106,55 @@ def legend_below(figure: Figure, grid: np.ndarray, *more: Patch) -> None:
     handles = [handle for axes in grid.flat for handle in axes.get_legend_handles_labels()[0]]
     named = {str(handle.get_label()): handle for handle in [*handles, *more]}
     figure.legend(named.values(), named, loc="outside lower center", ncols=2, fontsize=8.8, handlelength=2.4)
+
+
+def figure_bytes(figure: Figure, kind: str, name: str) -> bytes:
+    """The content of a file of a figure; the same for the same figure.
+
+    Parameters
+    ----------
+    figure : Figure
+    kind : str
+        One of ``FILE_KINDS``.
+    name : str
+        As in `svg_text`.
+
+    Raises
+    ------
+    ValueError
+        If the kind is unknown.
+    """
+    if kind == "svg":
+        return svg_text(figure, name).encode()
+    if kind == "png":
+        return png_bytes(figure, dpi=150)
+    if kind != "pdf":
+        raise ValueError(f"unknown kind of figure '{kind}'; known: {', '.join(FILE_KINDS)}")
+    buffer = io.BytesIO()
+    with mpl.rc_context(STYLE):
+        figure.savefig(buffer, format="pdf", metadata={"Creator": None, "Producer": None, "CreationDate": None})
+    return buffer.getvalue()
+
+
+def exceedance(values: np.ndarray, points: int = 400) -> tuple[np.ndarray, np.ndarray]:
+    """Share of values above a value, at so many points that a log-log line looks smooth.
+
+    Parameters
+    ----------
+    values : np.ndarray
+        float64[n], no nan.
+    points : int
+        Most points to return.
+
+    Returns
+    -------
+    value, share : np.ndarray
+        float64[k], increasing values and the share of all that is greater; nothing for no values.
+    """
+    if not len(values):
+        return np.empty(0), np.empty(0)
+    ranked = np.sort(values)
+    n = len(ranked)
+    # Ranks from the top, close together where the share is small: that is where a log axis shows them apart.
+    from_top = np.unique(np.round(np.geomspace(1, n, min(points, n))).astype(np.int64))[::-1]
+    return ranked[n - from_top], (from_top - 1) / n

@@ -1,0 +1,167 @@
+"""Figures of a simulation: what a run did over time, and how long requests waited; fleets beside each other."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
+
+from fleetopt.reporting.drawing import ALARM, GREY, STYLE, WIDTH_IN, exceedance, legend_below, line_styles, second_ticks
+from fleetopt.reporting.formatting import seconds
+from fleetopt.simulator import Fleet, SimulationResult, Timeline
+
+_ARRIVAL_BINS = 120
+_UNITS = ((1.0, "s"), (60.0, "min"), (3600.0, "h"), (86_400.0, "days"))
+_LEAST_SHARE = 5e-4
+
+
+def simulation_figure(
+    result: SimulationResult, fleet: Fleet, *, title: str, slo_ttft_s: float | None = None
+) -> Figure:
+    """A run: arrivals, requests running and waiting and KV use over time, and the time to first token, per pool.
+
+    Parameters
+    ----------
+    result : SimulationResult
+        With a timeline.
+    fleet : Fleet
+        The fleet that was simulated.
+    title : str
+    slo_ttft_s : float, optional
+        Target of the P99 time to first token, s.
+
+    Raises
+    ------
+    ValueError
+        If the result holds no timeline.
+    """
+    timeline = result.timeline
+    if timeline is None:
+        raise ValueError("the result holds no timeline; simulate with timeline_interval_s")
+    styles = dict(zip(result.pool_names, line_styles(_unlike_all(result.pool_names)), strict=True))
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(WIDTH_IN, 10.2))
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+        over_time, below = figure.subfigures(2, 1, height_ratios=(2.1, 1.0))
+        panels = over_time.subplots(4, 1, sharex=True, height_ratios=(0.7, 1, 1, 1))
+        scale_s, unit = _time_unit(float(timeline.time_s[-1] - timeline.time_s[0]) if len(timeline.time_s) else 0.0)
+        start_s = float(result.arrival_s[0]) if len(result) else 0.0
+        _draw_arrivals(panels[0], result, start_s, scale_s)
+        _draw_counts(panels[1], timeline, timeline.running, start_s, scale_s, styles)
+        _draw_counts(panels[2], timeline, timeline.waiting, start_s, scale_s, styles)
+        _draw_held(panels[2], timeline, start_s, scale_s)
+        _draw_kv(panels[3], timeline, fleet, start_s, scale_s, styles)
+        for panel, (name, label) in zip(
+            panels,
+            (
+                ("Arrivals", "requests/s"),
+                ("Requests running, all replicas of a pool", "requests"),
+                ("Requests waiting, all replicas of a pool", "requests"),
+                ("KV cache held, mean of the replicas; shaded from the emptiest to the fullest", "share of blocks"),
+            ),
+            strict=True,
+        ):
+            panel.set(title=name, ylabel=label)
+            panel.set_ylim(bottom=0)
+            _draw_failures(panel, fleet, start_s, scale_s)
+        panels[-1].yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.3g} %"))
+        panels[-1].set_xlabel(f"time since the first arrival, {unit}")
+        axes = below.subplots()
+        groups = {name: result.ttft_s[result.pool_mask(i)] for i, name in enumerate(result.pool_names)}
+        _draw_ttft(axes, groups, styles, slo_ttft_s)
+        legend_below(figure, np.array([*panels, axes]))
+    return figure
+
+
+def _unlike_all(names: Sequence[str]) -> list[str]:
+    """Names that `line_styles` gives colours: black is for all pools together, and a single pool may be named "all"."""
+    return [f"pool {name}" for name in names]
+
+
+def _time_unit(span_s: float) -> tuple[float, str]:
+    """The largest unit of which the span holds at least three."""
+    return max((unit for unit in _UNITS if span_s >= 3 * unit[0]), default=_UNITS[0])
+
+
+def _draw_arrivals(axes: Axes, result: SimulationResult, start_s: float, scale_s: float) -> None:
+    span_s = float(result.arrival_s[-1]) - start_s if len(result) else 0.0
+    if span_s <= 0.0:
+        axes.text(0.02, 0.5, "all at once", transform=axes.transAxes, color=GREY)
+        return
+    counts, edges = np.histogram(result.arrival_s - start_s, bins=_ARRIVAL_BINS, range=(0.0, span_s))
+    axes.stairs(counts / np.diff(edges), edges / scale_s, fill=True, color=GREY, alpha=0.45)
+
+
+def _draw_counts(
+    axes: Axes, timeline: Timeline, counts: np.ndarray, start_s: float, scale_s: float, styles: dict[str, Any]
+) -> None:
+    for pool, (name, style) in enumerate(styles.items()):
+        total = counts[:, timeline.pool == pool].sum(axis=1)
+        axes.plot((timeline.time_s - start_s) / scale_s, total, label=_pool_label(name), **{**style, "linewidth": 1.2})
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
+
+
+def _draw_held(axes: Axes, timeline: Timeline, start_s: float, scale_s: float) -> None:
+    """Requests at the gateway: they wait for any replica to be up."""
+    if timeline.held.any():
+        time = (timeline.time_s - start_s) / scale_s
+        axes.plot(time, timeline.held, color="black", linewidth=1.2, label="held at the gateway: no replica is up")
+
+
+def _draw_kv(
+    axes: Axes, timeline: Timeline, fleet: Fleet, start_s: float, scale_s: float, styles: dict[str, Any]
+) -> None:
+    time = (timeline.time_s - start_s) / scale_s
+    for index, (pool, (name, style)) in enumerate(zip(fleet.pools, styles.items(), strict=True)):
+        share = timeline.kv_blocks[:, timeline.pool == index] / pool.profile.kv_blocks
+        axes.fill_between(time, share.min(axis=1), share.max(axis=1), color=style["color"], alpha=0.2, linewidth=0)
+        axes.plot(time, share.mean(axis=1), label=_pool_label(name), **{**style, "linewidth": 1.2})
+
+
+def _draw_failures(axes: Axes, fleet: Fleet, start_s: float, scale_s: float) -> None:
+    right = axes.get_xlim()[1]
+    for failure in fleet.failures:
+        ends = (failure.down_s - start_s) / scale_s, min((failure.up_s - start_s) / scale_s, right)
+        axes.axvspan(*ends, color=ALARM, alpha=0.08, linewidth=0, label="a replica is down")
+    axes.set_xlim(right=right)
+
+
+def _draw_ttft(
+    axes: Axes, groups: dict[str, np.ndarray], styles: dict[str, Any], slo_ttft_s: float | None
+) -> None:
+    """Share of requests that wait longer, on log axes, where the tail can be read; a mark at each P99."""
+    axes.set(title="Time to first token; dots: P99", ylabel="requests that wait longer")
+    axes.set_xlabel("time to first token, s (log scale)")
+    served = {name: values[~np.isnan(values)] for name, values in groups.items()}
+    drawn = [values for values in served.values() if len(values)]
+    if not drawn:
+        axes.text(0.5, 0.5, "no request was served", transform=axes.transAxes, ha="center", color=GREY)
+        return
+    for name, values in served.items():
+        if not len(values):
+            continue
+        ttft_s, share = exceedance(values)
+        axes.plot(ttft_s, share, label=_pool_label(name), **styles[name])
+        p99_s = float(np.quantile(values, 0.99, method="inverted_cdf"))
+        mark: dict[str, Any] = {"marker": "o", "ms": 6, "color": styles[name]["color"], "zorder": 5}
+        axes.plot([p99_s], [0.01], linestyle="none", label=f"{_pool_label(name)}: P99 {seconds(p99_s)}", **mark)
+    everything = np.concatenate(drawn)
+    low, high = float(np.quantile(everything, 0.001)), float(everything.max())
+    if slo_ttft_s is not None:
+        axes.axvline(slo_ttft_s, color=ALARM, linewidth=1.5, label=f"target: {slo_ttft_s:g} s")
+        low, high = min(low, slo_ttft_s), max(high, slo_ttft_s)
+    axes.axhline(0.01, color=GREY, linewidth=1.0, linestyle=(0, (5, 2)))
+    axes.set_yscale("log")
+    axes.set_ylim(_LEAST_SHARE, 1.3)
+    axes.yaxis.set_major_locator(LogLocator(numticks=6))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.6g} %"))
+    axes.yaxis.set_minor_formatter(NullFormatter())
+    second_ticks(axes, low / 1.3, max(high, low * math.e) * 1.3)
+
+
+def _pool_label(name: str) -> str:
+    return f"{name} pool"

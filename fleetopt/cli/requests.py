@@ -87,12 +87,18 @@ class RequestSource:
     replications : int
     is_replay : bool
         Whether they are real requests, the same each time.
+    routing_seed : int
+        Of what routers draw at random in the first replication.
+    notes : tuple of str
+        What a reader of the figures has to know.
     """
 
     title: str
     make_trace: "Callable[[int], Trace]"
     replications: int
     is_replay: bool
+    routing_seed: int
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,7 +179,7 @@ def _replayed(options: RequestOptions, path: Path) -> RequestSource:
     if options.rate is not None:
         trace, title = _at_rate(trace, options.rate, path), f"{title} at {options.rate:g} requests/s"
     trace = _with_compressible(trace, frame, options.compressible_fraction, options.seed)
-    return RequestSource(title, lambda _: trace, 1, is_replay=True)
+    return RequestSource(title, lambda _: trace, 1, is_replay=True, routing_seed=options.seed)
 
 
 def _at_rate(trace: "Trace", rate_rps: float, path: Path) -> "Trace":
@@ -186,6 +192,7 @@ def _at_rate(trace: "Trace", rate_rps: float, path: Path) -> "Trace":
 
 
 def _drawn(options: RequestOptions, cdf: str) -> RequestSource:
+    from fleetopt.simulator.replications import routing_seed
     from fleetopt.workload.synthesis import synthesize
 
     if options.rate is None:
@@ -205,7 +212,9 @@ def _drawn(options: RequestOptions, cdf: str) -> RequestSource:
         return synthesize(process, lengths, n, options.seed, replication, where=cdf)
 
     title = f"{n:,} requests of {cdf} at {options.rate:g}/s, {arrivals} arrivals"
-    return RequestSource(title, make_trace, replications, is_replay=False)
+    note = "Latencies and targets leave out the requests that arrived during the warm-up (MSER-5)."
+    seed = routing_seed(options.seed, 0)
+    return RequestSource(title, make_trace, replications, is_replay=False, routing_seed=seed, notes=(note,))
 
 
 def arrival_process(text: str, rate_rps: float) -> "ArrivalProcess":

@@ -1,85 +1,191 @@
 """`fleetopt simulate`."""
 
 import json
-from math import isnan
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fleetopt.cli.files import load_profile, read_parquet, write_file
-from fleetopt.cli.options import MOST_REPLICAS, JsonOption, require_range
+from fleetopt.cli.files import require_writable, write_file
+from fleetopt.cli.fleets import (
+    FleetOption,
+    ProfileOption,
+    ReplicasOption,
+    SchedulerOption,
+    SloTpotOption,
+    SloTtftOption,
+    fleet_of_options,
+    targets_of_options,
+)
+from fleetopt.cli.options import JsonOption
+from fleetopt.cli.outputs import request_records, require_figure, summary_json, timeline_records, write_figure
+from fleetopt.cli.progress import count_progress
+from fleetopt.cli.requests import (
+    ArrivalsOption,
+    CdfOption,
+    CompressibleOption,
+    CountOption,
+    OutputFractionOption,
+    RateOption,
+    ReplicationsOption,
+    RequestOptions,
+    RequestSource,
+    SeedOption,
+    TraceOption,
+    request_source,
+)
+from fleetopt.errors import InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fleetopt.simulator import Fleet, SimulationResult
+    from fleetopt.simulator.measures import FleetSummary
+    from fleetopt.simulator.statistics import SloTargets
+    from fleetopt.workload.trace import Trace
+
+_SAMPLES = 600
+"""Samples of a timeline that is not told how often to look."""
 
 
 def simulate(
-    trace: Annotated[Path, typer.Option(help="requests.parquet, as `fleetopt ingest` writes it.", show_default=False)],
-    profile: Annotated[str, typer.Option(help="GPU profile, name or TOML file.", show_default=False)],
-    replicas: Annotated[int, typer.Option(help="Replicas in the pool.", show_default=False)],
-    scheduler: Annotated[str, typer.Option(help="How a replica fills an iteration.")] = "fcfs",
-    router: Annotated[str, typer.Option(help="How a replica is chosen.")] = "least-loaded",
+    trace: TraceOption = None,
+    cdf: CdfOption = None,
+    rate: RateOption = None,
+    requests: CountOption = None,
+    arrivals: ArrivalsOption = None,
+    output_fraction: OutputFractionOption = 0.2,
+    compressible_fraction: CompressibleOption = None,
+    seed: SeedOption = 0,
+    replications: ReplicationsOption = None,
+    fleet: FleetOption = None,
+    profile: ProfileOption = None,
+    replicas: ReplicasOption = None,
+    scheduler: SchedulerOption = None,
+    router: Annotated[
+        str | None,
+        typer.Option(help="How a replica of that pool is chosen. Default: least-loaded.", show_default=False),
+    ] = None,
+    slo_ttft: SloTtftOption = None,
+    slo_tpot: SloTpotOption = None,
     requests_out: Annotated[
         Path | None, typer.Option(help="Parquet file for one record per request.", show_default=False)
     ] = None,
+    timeline_out: Annotated[
+        Path | None,
+        typer.Option(help="Parquet file for what each replica did over time.", show_default=False),
+    ] = None,
+    timeline_interval: Annotated[
+        float | None,
+        typer.Option(help="Seconds between samples of the timeline. Default: about 600 samples.", show_default=False),
+    ] = None,
+    figure: Annotated[
+        Path | None, typer.Option(help="Figure of the run: .svg, .png or .pdf.", show_default=False)
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Run a trace through a pool of replicas."""
-    from fleetopt.simulator import Fleet, Pool
-    from fleetopt.simulator import simulate as run_simulation
-    from fleetopt.simulator.statistics import stability_verdict
-    from fleetopt.workload.trace import trace_from_frame
+    """Run requests through a fleet, every iteration of every replica."""
+    for path in (requests_out, timeline_out):
+        require_writable(path)
+    require_figure(figure)
+    if timeline_interval is not None and timeline_out is None and figure is None:
+        raise InputError(f"--timeline-interval {timeline_interval:g}: goes with --timeline-out or --figure")
+    targets = targets_of_options(slo_ttft, slo_tpot)
+    chosen, fleet_title = fleet_of_options(fleet, profile, replicas, scheduler, router)
+    source = request_source(
+        RequestOptions(
+            trace=trace,
+            cdf=cdf,
+            rate=rate,
+            requests=requests,
+            arrivals=arrivals,
+            output_fraction=output_fraction,
+            compressible_fraction=compressible_fraction,
+            seed=seed,
+            replications=replications,
+        )
+    )
+    wants_timeline = timeline_out is not None or figure is not None
+    first = None
+    if source.replications == 1 or wants_timeline or requests_out is not None:
+        with count_progress("requests", enabled=not as_json) as on_progress:
+            run = partial(_run, source.make_trace(0), chosen, source.routing_seed, on_progress)
+            first = _with_timeline(run, timeline_interval) if wants_timeline else run()
+    summary = _summary(source, chosen, targets, first, seed, show_progress=not as_json)
+    title = f"{source.title} on {fleet_title}"
+    written = _write(first, chosen, requests_out, timeline_out)
+    if figure is not None and first is not None:
+        from fleetopt.reporting.simulation_figures import simulation_figure
 
-    require_range("--replicas", replicas, 1, MOST_REPLICAS)
-    gpu = load_profile(profile)
-    requests = trace_from_frame(read_parquet(trace), str(trace))
-    pool = Pool("all", gpu, replicas, gpu.context_limit_tokens, scheduler)
-    result = run_simulation(requests, Fleet((pool,), router))
-    stability = stability_verdict(result)
-    used = result.utilization[0]
-    rows: list[tuple[str, str | float, str]] = [
-        ("requests", len(result), "requests"),
-        ("rejected", result.n_rejected, "requests longer than the context limit"),
-        ("verdict", stability.verdict, stability.reason),
-        ("ttft_p50_s", result.ttft_quantile_s(0.5), "s"),
-        ("ttft_p99_s", result.ttft_quantile_s(0.99), "s"),
-        ("tpot_p50_s", result.tpot_quantile_s(0.5), "s"),
-        ("tpot_p99_s", result.tpot_quantile_s(0.99), "s"),
-        ("slot_utilization", used.slot, "mean running / max_sequences, idle time included"),
-        ("kv_utilization", used.kv, "mean KV blocks held / KV blocks, idle time included"),
-        ("busy", used.busy, "share of time in an iteration"),
-        ("preemptions", int(result.preemptions.sum()), "preemptions"),
-    ]
-    # Where nothing was served there is no latency and no time, and JSON has no nan.
-    figures = [(name, None if isinstance(value, float) and isnan(value) else value, unit) for name, value, unit in rows]
-    if requests_out is not None:
-        write_file(requests_out, _request_records(result).write_parquet)
+        write_figure(figure, simulation_figure(first, chosen, title=title, slo_ttft_s=slo_ttft))
+        written.append(figure)
     if as_json:
-        print(json.dumps({name: value for name, value, _ in figures}))
+        print(json.dumps(summary_json(summary, chosen)))
         return
     from rich.console import Console
 
-    from fleetopt.reporting.terminal import simulation_table
+    from fleetopt.reporting.simulation_tables import simulation_table
 
-    Console().print(simulation_table(figures, title=f"{trace} on {replicas} x {gpu.name}"))
-    if requests_out is not None:
-        print(f"written: {requests_out}")
+    Console().print(simulation_table(summary, chosen, title=title, notes=source.notes))
+    for path in written:
+        print(f"written: {path}{', of the first replication' if source.replications > 1 else ''}")
 
 
-def _request_records(result: Any) -> Any:
-    """One row per request in the trace's order, times absolute on the trace's clock."""
-    import numpy as np
-    import polars as pl
+def _run(
+    trace: "Trace",
+    fleet: "Fleet",
+    seed: int,
+    on_progress: "Callable[[int, int], None]",
+    timeline_interval_s: float | None = None,
+) -> "SimulationResult":
+    from fleetopt.simulator import simulate as run_simulation
 
-    return pl.DataFrame(
-        {
-            "arrival_s": result.arrival_s,
-            "prompt_tokens": result.original_prompt_tokens,
-            "served_prompt_tokens": result.prompt_tokens,
-            "output_tokens": result.output_tokens,
-            "pool": np.array(result.pool_names)[result.pool],
-            "replica": result.replica,
-            "first_token_s": result.first_token_s,
-            "finish_s": result.finish_s,
-            "preemptions": result.preemptions,
-            "status": np.where(result.is_rejected, "rejected", "finished"),
-        }
-    ).with_columns(pl.col("first_token_s", "finish_s").fill_nan(None), pl.col("replica").replace(-1, None))
+    return run_simulation(trace, fleet, seed=seed, on_progress=on_progress, timeline_interval_s=timeline_interval_s)
+
+
+def _with_timeline(run: "Callable[..., SimulationResult]", interval_s: float | None) -> "SimulationResult":
+    """Run with a timeline, by default of about 600 samples.
+
+    How long a run lasts is known at its end only, so without an interval it is run twice: once to see.
+    """
+    if interval_s is None:
+        observed_s = run().observed_s
+        interval_s = observed_s / _SAMPLES if observed_s > 0.0 else 1.0
+    return run(timeline_interval_s=interval_s)
+
+
+def _summary(
+    source: RequestSource,
+    fleet: "Fleet",
+    targets: "SloTargets | None",
+    first: "SimulationResult | None",
+    seed: int,
+    *,
+    show_progress: bool,
+) -> "FleetSummary":
+    """The figures of the one run, or of all replications."""
+    from fleetopt.simulator.measures import summarize_run
+    from fleetopt.simulator.replications import measure_replications, summarize_replications
+
+    if source.replications == 1 and first is not None:
+        return summarize_run(first, fleet, targets, cut_warm_up=not source.is_replay)
+    with count_progress("replications", enabled=show_progress) as on_progress:
+        runs = measure_replications(
+            source.make_trace, fleet, source.replications, seed, targets=targets, on_progress=on_progress
+        )
+    return summarize_replications(runs)
+
+
+def _write(
+    result: "SimulationResult | None", fleet: "Fleet", requests_out: Path | None, timeline_out: Path | None
+) -> list[Path]:
+    """Write the Parquet files that were asked for."""
+    written = []
+    if result is not None and requests_out is not None:
+        write_file(requests_out, request_records(result).write_parquet)
+        written.append(requests_out)
+    if result is not None and result.timeline is not None and timeline_out is not None:
+        write_file(timeline_out, timeline_records(result.timeline, fleet).write_parquet)
+        written.append(timeline_out)
+    return written

@@ -19,9 +19,7 @@ _UNITS = ((1.0, "s"), (60.0, "min"), (3600.0, "h"), (86_400.0, "days"))
 _LEAST_SHARE = 5e-4
 
 
-def simulation_figure(
-    result: SimulationResult, fleet: Fleet, *, title: str, slo_ttft_s: float | None = None
-) -> Figure:
+def simulation_figure(result: SimulationResult, fleet: Fleet, *, title: str, slo_ttft_s: float | None = None) -> Figure:
     """A run: arrivals, requests running and waiting and KV use over time, and the time to first token, per pool.
 
     Parameters
@@ -46,7 +44,7 @@ def simulation_figure(
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH_IN, 10.2))
         figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-        over_time, below = figure.subfigures(2, 1, height_ratios=(2.1, 1.0))
+        over_time, below = np.asarray(figure.subfigures(2, 1, height_ratios=(2.1, 1.0)))
         panels = over_time.subplots(4, 1, sharex=True, height_ratios=(0.7, 1, 1, 1))
         scale_s, unit = _time_unit(float(timeline.time_s[-1] - timeline.time_s[0]) if len(timeline.time_s) else 0.0)
         start_s = float(result.arrival_s[0]) if len(result) else 0.0
@@ -61,7 +59,7 @@ def simulation_figure(
                 ("Arrivals", "requests/s"),
                 ("Requests running, all replicas of a pool", "requests"),
                 ("Requests waiting, all replicas of a pool", "requests"),
-                ("KV cache held, mean of the replicas; shaded from the emptiest to the fullest", "share of blocks"),
+                ("KV cache held: mean and range of the replicas that are up", "share of blocks"),
             ),
             strict=True,
         ):
@@ -116,23 +114,33 @@ def _draw_kv(
     axes: Axes, timeline: Timeline, fleet: Fleet, start_s: float, scale_s: float, styles: dict[str, Any]
 ) -> None:
     time = (timeline.time_s - start_s) / scale_s
+    is_down = _is_down(timeline, fleet)
     for index, (pool, (name, style)) in enumerate(zip(fleet.pools, styles.items(), strict=True)):
-        share = timeline.kv_blocks[:, timeline.pool == index] / pool.profile.kv_blocks
+        mine = timeline.pool == index
+        share = np.ma.masked_array(timeline.kv_blocks[:, mine] / pool.profile.kv_blocks, is_down[:, mine])
         axes.fill_between(time, share.min(axis=1), share.max(axis=1), color=style["color"], alpha=0.2, linewidth=0)
         axes.plot(time, share.mean(axis=1), label=_pool_label(name), **{**style, "linewidth": 1.2})
+
+
+def _is_down(timeline: Timeline, fleet: Fleet) -> np.ndarray:
+    """bool[m, r], whether a replica is down at a sample."""
+    is_down = np.zeros(timeline.running.shape, dtype=np.bool_)
+    for failure in fleet.failures:
+        when = (timeline.time_s >= failure.down_s) & (timeline.time_s < failure.up_s)
+        pool = timeline.pool_names.index(failure.pool)
+        is_down |= when[:, None] & ((timeline.pool == pool) & (timeline.replica == failure.replica))[None, :]
+    return is_down
 
 
 def _draw_failures(axes: Axes, fleet: Fleet, start_s: float, scale_s: float) -> None:
     right = axes.get_xlim()[1]
     for failure in fleet.failures:
         ends = (failure.down_s - start_s) / scale_s, min((failure.up_s - start_s) / scale_s, right)
-        axes.axvspan(*ends, color=ALARM, alpha=0.08, linewidth=0, label="a replica is down")
+        axes.axvspan(*ends, color=ALARM, alpha=0.08, linewidth=0, zorder=0, label="a replica is down")
     axes.set_xlim(right=right)
 
 
-def _draw_ttft(
-    axes: Axes, groups: dict[str, np.ndarray], styles: dict[str, Any], slo_ttft_s: float | None
-) -> None:
+def _draw_ttft(axes: Axes, groups: dict[str, np.ndarray], styles: dict[str, Any], slo_ttft_s: float | None) -> None:
     """Share of requests that wait longer, on log axes, where the tail can be read; a mark at each P99."""
     axes.set(title="Time to first token; dots: P99", ylabel="requests that wait longer")
     axes.set_xlabel("time to first token, s (log scale)")

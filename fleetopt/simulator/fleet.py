@@ -159,6 +159,13 @@ class Fleet:
             self._check_boundaries()
         self._check_failures()
 
+    @property
+    def usd_per_hour(self) -> float | None:
+        """Price of all replicas, USD per hour; None if a profile has none, since nothing costs nothing."""
+        if not all(pool.profile.usd_per_replica_hour for pool in self.pools):
+            return None
+        return sum(pool.replicas * pool.profile.usd_per_replica_hour for pool in self.pools)
+
     def _check_boundaries(self) -> None:
         needed = len(self.pools) - 1
         if len(self.boundaries_tokens) != needed:

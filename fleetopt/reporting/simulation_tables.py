@@ -1,0 +1,268 @@
+"""Tables of simulations for the terminal: a run or its replications, and fleets compared. They fit 80 columns."""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from fleetopt.reporting import formatting
+from fleetopt.simulator import Fleet
+from fleetopt.simulator.comparison import Comparison, ComparisonRow
+from fleetopt.simulator.measures import FleetSummary, SummaryRow
+
+_VERDICT_STYLES = {"stable": "bold green", "unstable": "bold red", "undecided": "bold yellow"}
+_LATENCY_NAMES = {"ttft": "TTFT", "tpot": "TPOT", "e2e": "End to end", "queue_wait": "Queue wait"}
+_FIGURES = ("mean", "p50", "p90", "p99")
+_COUNTS = {
+    "requests": "Requests",
+    "rejected": "Rejected",
+    "unserved": "Unserved",
+    "retries": "Retries",
+    "preemptions": "Preempted",
+}
+_MEANINGS = (
+    "TTFT: time to first token. TPOT: time per output token after the first. Queue wait: until first admitted. "
+    "Slots: mean running / max_sequences. KV cache: mean blocks held / blocks. Busy: share of time in an iteration. "
+    "All three over all time, idle included. Compute: 1 - base_s / mean iteration, while busy."
+)
+_COMPARED = {
+    "ttft_mean_s": "TTFT mean",
+    "ttft_p50_s": "TTFT P50",
+    "ttft_p90_s": "TTFT P90",
+    "ttft_p99_s": "TTFT P99",
+    "tpot_p50_s": "TPOT P50",
+    "tpot_p99_s": "TPOT P99",
+    "e2e_p50_s": "End to end P50",
+    "e2e_p99_s": "End to end P99",
+    "queue_wait_p99_s": "Wait P99",
+    "slo_attainment": "Within targets",
+    "slot_utilization": "Slots used",
+    "kv_utilization": "KV used",
+    "busy_utilization": "Busy",
+    "rejected": "Rejected",
+    "unserved": "Unserved",
+    "retries": "Retries",
+    "preemptions": "Preemptions",
+}
+"""Figures that fleets are compared by, in the order of the table."""
+
+
+def simulation_table(summary: FleetSummary, fleet: Fleet, *, title: str, notes: Iterable[str] = ()) -> RenderableType:
+    """What became of the requests, how long they waited, and how much of each pool was used.
+
+    Parameters
+    ----------
+    summary : FleetSummary
+    fleet : Fleet
+        The fleet that was simulated.
+    title : str
+    notes : iterable of str
+        Lines to print below.
+    """
+    scopes: list[str | None] = [None]
+    if len(fleet.pools) > 1:  # one pool is the whole fleet
+        scopes += [pool.name for pool in fleet.pools]
+    parts: list[RenderableType] = [Text(title, style="bold"), Text()]
+    parts += [_counts_table(summary, fleet, scopes), Text()]
+    parts += [_latency_table(summary, scopes, fleet), Text()]
+    parts += [_use_table(summary, scopes, fleet), Text(), _facts(summary, notes)]
+    return Padding(Group(*parts), (1, 0))
+
+
+def comparison_table(
+    comparison: Comparison, fleets: dict[str, Fleet], *, title: str, notes: Iterable[str] = ()
+) -> RenderableType:
+    """The figures of the first fleet, and for each other fleet its own and how they differ.
+
+    Parameters
+    ----------
+    comparison : Comparison
+    fleets : dict of str to Fleet
+        The fleets, by the names of the comparison.
+    title : str
+    notes : iterable of str
+        Lines to print below.
+    """
+    parts: list[RenderableType] = [Text(title, style="bold"), Text(), _fleets_table(comparison, fleets)]
+    for name, rows in comparison.differences.items():
+        parts += [Text(), Text(f"{name} against {comparison.baseline}", style="bold"), _difference_table(rows)]
+        parts += [Text(line) for line in difference_sentences(name, rows)]
+    parts += [Text(), *(Text(note, style="dim") for note in notes)]
+    return Padding(Group(*parts), (1, 0))
+
+
+def difference_sentences(name: str, rows: Iterable[ComparisonRow]) -> list[str]:
+    """Say what the comparison shows of the whole fleet, and what it does not.
+
+    Parameters
+    ----------
+    name : str
+        Of the second fleet.
+    rows : iterable of ComparisonRow
+    """
+    latencies = [row for row in rows if row.pool is None and row.metric in _COMPARED and _is_latency(row.metric)]
+    less = [_COMPARED[row.metric] for row in latencies if is_distinguishable(row) and row.difference < 0]
+    more = [_COMPARED[row.metric] for row in latencies if is_distinguishable(row) and row.difference > 0]
+    same = [_COMPARED[row.metric] for row in latencies if _is_bounded(row) and not is_distinguishable(row)]
+    unknown = [_COMPARED[row.metric] for row in latencies if not _is_bounded(row)]
+    return [
+        f"{start}: {', '.join(metrics)}."
+        for start, metrics in (
+            (f"{name} is lower in", less),
+            (f"{name} is higher in", more),
+            ("Not distinguishable from zero", same),
+            ("Too few requests to say", unknown),
+        )
+        if metrics
+    ]
+
+
+def is_distinguishable(row: ComparisonRow) -> bool:
+    """Whether the confidence interval of a difference leaves zero out."""
+    return row.lower > 0.0 or row.upper < 0.0
+
+
+def _counts_table(summary: FleetSummary, fleet: Fleet, scopes: list[str | None]) -> Table:
+    table = _table("Pool\nGPU type", "Replicas", *_COUNTS.values())
+    hardware = {pool.name: (pool.profile.name, pool.replicas) for pool in fleet.pools}
+    for scope in scopes:
+        of_scope = [(gpu, n) for name, (gpu, n) in hardware.items() if scope in {None, name}]
+        gpus = {gpu for gpu, _ in of_scope}
+        table.add_row(
+            Text(f"{_scope_name(scope, fleet)}\n{gpus.pop() if len(gpus) == 1 else 'several'}"),
+            formatting.count(sum(n for _, n in of_scope)),
+            *(_count(summary.row(metric, scope)) for metric in _COUNTS),
+        )
+    return table
+
+
+def _latency_table(summary: FleetSummary, scopes: list[str | None], fleet: Fleet) -> Table:
+    table = _table("Seconds", "Pool", *(figure.capitalize() for figure in _FIGURES))
+    table.columns[1].justify = "left"
+    for latency, name in _LATENCY_NAMES.items():
+        for scope in scopes:
+            rows = [summary.row(f"{latency}_{figure}_s", scope) for figure in _FIGURES]
+            first = name if scope == scopes[0] else ""
+            table.add_row(Text(first), Text(_scope_name(scope, fleet)), *(_with_interval(row, _plain) for row in rows))
+    return table
+
+
+def _use_table(summary: FleetSummary, scopes: list[str | None], fleet: Fleet) -> Table:
+    metrics = [f"{name}_utilization" for name in ("slot", "kv", "busy", "compute")]
+    names = ["Slots", "KV cache", "Busy", "Compute"]
+    if any(row.metric == "slo_attainment" for row in summary.rows):
+        metrics, names = [*metrics, "slo_attainment"], [*names, "Within\ntargets"]
+    table = _table("Use", *names)
+    for scope in scopes:
+        rows = [summary.row(metric, scope) for metric in metrics]
+        table.add_row(Text(_scope_name(scope, fleet)), *(_with_interval(row, formatting.percent) for row in rows))
+    return table
+
+
+def _facts(summary: FleetSummary, notes: Iterable[str]) -> RenderableType:
+    verdict = summary.stability.verdict
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True, style="bold")
+    grid.add_column(overflow="fold")
+    reason = Text(f": {summary.stability.reason}")
+    grid.add_row("Verdict", Text(verdict.upper(), style=_VERDICT_STYLES[verdict]) + reason)
+    methods = {row.method for row in summary.rows if row.metric.startswith("ttft")}
+    intervals = f"95 % intervals stand below the figures: {'; '.join(sorted(methods))}."
+    return Group(grid, Text(), *(Text(line, style="dim") for line in (_MEANINGS, intervals, *notes)))
+
+
+def _fleets_table(comparison: Comparison, fleets: dict[str, Fleet]) -> Table:
+    table = _table("Fleet", "Replicas", "USD\nper hour", "P50 TTFT, s", "P99 TTFT, s", "Slots", "Verdict")
+    for name, summary in comparison.summaries.items():
+        table.add_row(
+            Text(name),
+            formatting.count(sum(pool.replicas for pool in fleets[name].pools)),
+            formatting.usd(fleets[name].usd_per_hour),
+            _with_interval(summary.row("ttft_p50_s"), _plain),
+            _with_interval(summary.row("ttft_p99_s"), _plain),
+            formatting.percent(_known(summary.row("slot_utilization").estimate)),
+            Text(summary.stability.verdict, style=_VERDICT_STYLES[summary.stability.verdict]),
+        )
+    return table
+
+
+def _difference_table(rows: Iterable[ComparisonRow]) -> Table:
+    """Figures of both fleets as a whole; a difference that its interval does not tell from zero is marked."""
+    table = _table("", "First", "This", "Difference", "95 % interval", "")
+    table.columns[5].justify = "left"
+    of_fleet = {row.metric: row for row in rows if row.pool is None}
+    for metric, name in _COMPARED.items():
+        row = of_fleet.get(metric)
+        if row is None or (row.first == row.second == 0.0):
+            continue
+        text = _number(row.unit)
+        table.add_row(
+            Text(name + (", s" if row.unit == "s" else "")),
+            text(_known(row.first)),
+            text(_known(row.second)),
+            _signed(row.difference, text),
+            f"{_signed(row.lower, text)} to {_signed(row.upper, text)}" if _is_bounded(row) else formatting.MISSING,
+            Text("" if is_distinguishable(row) or not _is_bounded(row) else "may be 0"),
+        )
+    return table
+
+
+def _table(first: str, *names: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
+    table.add_column(first, overflow="fold")
+    for name in names:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _scope_name(scope: str | None, fleet: Fleet) -> str:
+    return scope or ("all" if len(fleet.pools) > 1 else fleet.pools[0].name)
+
+
+def _with_interval(row: SummaryRow, text: Callable[[float | None], str]) -> str:
+    """The estimate, and its interval on a second line where there is one."""
+    estimate = text(_known(row.estimate))
+    if not (math.isfinite(row.lower) and math.isfinite(row.upper)):
+        return estimate
+    return f"{estimate}\n{_between(text(row.lower), text(row.upper))}"
+
+
+def _between(lower: str, upper: str) -> str:
+    """Two numbers of one unit, which is named once."""
+    unit = " %"
+    return f"{lower.removesuffix(unit)}-{upper}" if upper.endswith(unit) else f"{lower}-{upper}"
+
+
+def _count(row: SummaryRow) -> str:
+    value = _known(row.estimate)
+    return formatting.count(value) if value is None or value == round(value) else formatting.three_digits(value)
+
+
+def _number(unit: str) -> Callable[[float | None], str]:
+    return {"s": _plain, "share": formatting.percent}.get(unit, _plain)
+
+
+def _plain(value: float | None) -> str:
+    return formatting.MISSING if value is None else formatting.three_digits(value)
+
+
+def _signed(value: float, text: Callable[[Any], str]) -> str:
+    known = _known(value)
+    return text(known) if known is None or known <= 0 else f"+{text(known)}"
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _is_bounded(row: ComparisonRow) -> bool:
+    return math.isfinite(row.lower) and math.isfinite(row.upper)
+
+
+def _is_latency(metric: str) -> bool:
+    return metric.startswith(tuple(_LATENCY_NAMES))

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from fleetopt.cli import ingest, plan, simulate
+from fleetopt.cli import compare, ingest, plan, simulate
 from fleetopt.cli.options import JsonOption
 from fleetopt.errors import InputError
 
@@ -22,7 +22,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (ingest.formats, ingest.ingest, plan.plan, simulate.simulate):
+for command in (ingest.formats, ingest.ingest, plan.plan, simulate.simulate, compare.compare):
     app.command()(command)
 
 

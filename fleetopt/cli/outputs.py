@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from fleetopt.simulator.measures import FleetSummary, SummaryRow
 
 _FIGURE_KINDS = (".svg", ".png", ".pdf")
+_COUNTS = ("requests", "rejected", "unserved", "retries", "preemptions")
 _JSON_NAMES = {"busy_utilization": "busy", "compute_utilization": "compute"}
 """Keys that are not the name of the metric."""
-_COUNTS = ("requests", "rejected", "unserved", "retries", "preemptions")
 
 
 def require_figure(path: Path | None) -> None:
@@ -113,7 +113,7 @@ def _figures_json(summary: "FleetSummary", pool: str | None) -> dict[str, Any]:
     figures: dict[str, Any] = {}
     rows = [row for row in summary.rows if row.pool == pool]
     for row in sorted(rows, key=lambda row: row.metric not in _COUNTS):
-        name = _JSON_NAMES.get(row.metric, row.metric)
+        name = json_name(row.metric)
         figures[name] = _count(row.estimate) if row.metric in _COUNTS else finite(row.estimate)
         if _may_have_interval(row, summary.replications):
             stem, unit = (name.removesuffix("_s"), "_s") if name.endswith("_s") else (name, "")
@@ -129,6 +129,11 @@ def _may_have_interval(row: "SummaryRow", replications: int) -> bool:
 def _count(value: float) -> int | float:
     """A count of one run is whole, the mean over several need not be."""
     return int(value) if value == int(value) else value
+
+
+def json_name(metric: str) -> str:
+    """The key of a metric: its name, or the one that it has had from the beginning."""
+    return _JSON_NAMES.get(metric, metric)
 
 
 def finite(value: float) -> float | None:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from fleetopt.workload.processes import ArrivalProcess
     from fleetopt.workload.trace import Trace
 
+WARM_UP_NOTE = "Latencies and targets leave out the requests that arrived during the warm-up (MSER-5)."
+
 _DEFAULT_REQUESTS = 10_000
 
 TraceOption = Annotated[
@@ -89,8 +91,6 @@ class RequestSource:
         Whether they are real requests, the same each time.
     routing_seed : int
         Of what routers draw at random in the first replication.
-    notes : tuple of str
-        What a reader of the figures has to know.
     """
 
     title: str
@@ -98,7 +98,6 @@ class RequestSource:
     replications: int
     is_replay: bool
     routing_seed: int
-    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -212,9 +211,8 @@ def _drawn(options: RequestOptions, cdf: str) -> RequestSource:
         return synthesize(process, lengths, n, options.seed, replication, where=cdf)
 
     title = f"{n:,} requests of {cdf} at {options.rate:g}/s, {arrivals} arrivals"
-    note = "Latencies and targets leave out the requests that arrived during the warm-up (MSER-5)."
     seed = routing_seed(options.seed, 0)
-    return RequestSource(title, make_trace, replications, is_replay=False, routing_seed=seed, notes=(note,))
+    return RequestSource(title, make_trace, replications, is_replay=False, routing_seed=seed)
 
 
 def arrival_process(text: str, rate_rps: float) -> "ArrivalProcess":

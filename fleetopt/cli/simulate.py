@@ -22,6 +22,7 @@ from fleetopt.cli.options import JsonOption
 from fleetopt.cli.outputs import request_records, require_figure, summary_json, timeline_records, write_figure
 from fleetopt.cli.progress import count_progress
 from fleetopt.cli.requests import (
+    WARM_UP_NOTE,
     ArrivalsOption,
     CdfOption,
     CompressibleOption,
@@ -127,7 +128,8 @@ def simulate(
 
     from fleetopt.reporting.simulation_tables import simulation_table
 
-    Console().print(simulation_table(summary, chosen, title=title, notes=source.notes))
+    notes = () if source.is_replay else (WARM_UP_NOTE,)
+    Console().print(simulation_table(summary, chosen, title=title, notes=notes))
     for path in written:
         print(f"written: {path}{', of the first replication' if source.replications > 1 else ''}")
 

@@ -13,10 +13,23 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from fleetopt.reporting.drawing import ALARM, GREY, STYLE, WIDTH_IN, exceedance, legend_below, line_styles, second_ticks
 from fleetopt.reporting.formatting import seconds
 from fleetopt.simulator import Fleet, SimulationResult, Timeline
+from fleetopt.simulator.comparison import Comparison
 
 _ARRIVAL_BINS = 120
 _UNITS = ((1.0, "s"), (60.0, "min"), (3600.0, "h"), (86_400.0, "days"))
 _LEAST_SHARE = 5e-4
+_DIFFERENCES = {
+    "ttft_p50_s": "TTFT P50",
+    "ttft_p99_s": "TTFT P99",
+    "tpot_p50_s": "TPOT P50",
+    "tpot_p99_s": "TPOT P99",
+    "e2e_p50_s": "End to end P50",
+    "e2e_p99_s": "End to end P99",
+    "slo_attainment": "Within targets",
+    "slot_utilization": "Slots used",
+    "kv_utilization": "KV used",
+}
+"""Metrics of the figure of a comparison, and what it calls them."""
 
 
 def simulation_figure(result: SimulationResult, fleet: Fleet, *, title: str, slo_ttft_s: float | None = None) -> Figure:
@@ -173,3 +186,83 @@ def _draw_ttft(axes: Axes, groups: dict[str, np.ndarray], styles: dict[str, Any]
 
 def _pool_label(name: str) -> str:
     return f"{name} pool"
+
+
+def comparison_figure(comparison: Comparison, *, title: str) -> Figure:
+    """Fleets beside each other: their times to first token, and how much each differs from the first.
+
+    Parameters
+    ----------
+    comparison : Comparison
+    title : str
+    """
+    styles = dict(zip(comparison.summaries, line_styles(_unlike_all(list(comparison.summaries))), strict=True))
+    with mpl.rc_context(STYLE):
+        rows = len(_drawn_metrics(comparison))
+        figure = Figure(figsize=(WIDTH_IN, 3.6 + (0.25 + 0.2 * len(styles)) * rows))
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+        top, bottom = figure.subplots(2, 1, height_ratios=(3.5, max(rows, 1)))
+        _draw_levels(top, comparison, styles)
+        _draw_differences(bottom, comparison, styles)
+        legend_below(figure, np.array([top, bottom]))
+    return figure
+
+
+def _draw_levels(axes: Axes, comparison: Comparison, styles: dict[str, Any]) -> None:
+    """P50, P90 and P99 of the time to first token of every fleet, with intervals."""
+    metrics = ("ttft_p50_s", "ttft_p90_s", "ttft_p99_s")
+    drawn = []
+    for name, offset in zip(styles, _offsets(len(styles)), strict=True):
+        rows = [comparison.summaries[name].row(metric) for metric in metrics]
+        values = [(row.estimate, row.lower, row.upper) for row in rows]
+        drawn += [end for value in values for end in value if math.isfinite(end) and end > 0]
+        _draw_intervals(axes, np.array(values), offset, styles[name]["color"], name)
+    _name_rows(axes, [f"P{metric[6:8]}" for metric in metrics])
+    axes.set(title="Time to first token", xlabel="s (log scale); bars: 95 % intervals")
+    if drawn:
+        second_ticks(axes, min(drawn) / 1.3, max(drawn) * 1.3)
+
+
+def _draw_differences(axes: Axes, comparison: Comparison, styles: dict[str, Any]) -> None:
+    """Differences in percent of the first fleet's figure."""
+    metrics = _drawn_metrics(comparison)
+    for name, offset in zip(comparison.differences, _offsets(len(comparison.differences)), strict=True):
+        rows = {row.metric: row for row in comparison.differences[name] if row.pool is None}
+        percent = [
+            [
+                100.0 * value / rows[metric].first
+                for value in (rows[metric].difference, rows[metric].lower, rows[metric].upper)
+            ]
+            for metric in metrics
+        ]
+        _draw_intervals(axes, np.array(percent).reshape(-1, 3), offset, styles[name]["color"], None)
+    axes.axvline(0.0, color="black", linewidth=1.0)
+    _name_rows(axes, [_DIFFERENCES[metric] for metric in metrics])
+    axes.set_title(f"Difference to {comparison.baseline}")
+    axes.set_xlabel(f"% of {comparison.baseline}'s figure; a bar across 0: not distinguishable from no difference")
+
+
+def _drawn_metrics(comparison: Comparison) -> list[str]:
+    """Metrics of which the first fleet has a figure other than 0, so that a difference can be in percent of it."""
+    first = comparison.summaries[comparison.baseline]
+    known = {row.metric for row in first.rows if row.pool is None and row.estimate > 0.0}
+    return [metric for metric in _DIFFERENCES if metric in known]
+
+
+def _draw_intervals(axes: Axes, values: np.ndarray, offset: float, colour: str, label: str | None) -> None:
+    """A dot per row of estimate, lower and upper, and a bar where there is an interval."""
+    places = np.arange(len(values)) + offset
+    bounded = np.isfinite(values).all(axis=1)
+    axes.hlines(places[bounded], values[bounded, 1], values[bounded, 2], color=colour, linewidth=4, alpha=0.45)
+    axes.plot(values[:, 0], places, marker="o", ms=5, color=colour, linestyle="none", label=label, zorder=4)
+
+
+def _offsets(n: int) -> np.ndarray:
+    """Where n fleets stand within a row, the first on top."""
+    return np.linspace(-0.28, 0.28, n) if n > 1 else np.zeros(1)
+
+
+def _name_rows(axes: Axes, names: list[str]) -> None:
+    axes.set_yticks(range(len(names)), names)
+    axes.set_ylim(len(names) - 0.5, -0.5)
+    axes.grid(visible=False, axis="y")

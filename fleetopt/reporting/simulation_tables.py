@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -25,6 +24,10 @@ _COUNTS = {
     "retries": "Retries",
     "preemptions": "Preempted",
 }
+_ABBREVIATIONS = (
+    "TTFT: time to first token. TPOT: time per output token after the first. E2E: end to end. Wait: until first "
+    "admitted. pp: percentage points."
+)
 _MEANINGS = (
     "TTFT: time to first token. TPOT: time per output token after the first. Queue wait: until first admitted. "
     "Slots: mean running / max_sequences. KV cache: mean blocks held / blocks. Busy: share of time in an iteration. "
@@ -37,8 +40,8 @@ _COMPARED = {
     "ttft_p99_s": "TTFT P99",
     "tpot_p50_s": "TPOT P50",
     "tpot_p99_s": "TPOT P99",
-    "e2e_p50_s": "End to end P50",
-    "e2e_p99_s": "End to end P99",
+    "e2e_p50_s": "E2E P50",
+    "e2e_p99_s": "E2E P99",
     "queue_wait_p99_s": "Wait P99",
     "slo_attainment": "Within targets",
     "slot_utilization": "Slots used",
@@ -92,7 +95,9 @@ def comparison_table(
     for name, rows in comparison.differences.items():
         parts += [Text(), Text(f"{name} against {comparison.baseline}", style="bold"), _difference_table(rows)]
         parts += [Text(line) for line in difference_sentences(name, rows)]
-    parts += [Text(), *(Text(note, style="dim") for note in notes)]
+    if any(summary.stability.verdict == "unstable" for summary in comparison.summaries.values()):
+        notes = (*notes, "An unstable fleet has no steady state: its figures grow with the length of the run.")
+    parts += [Text(), *(Text(note, style="dim") for note in (_ABBREVIATIONS, *notes))]
     return Padding(Group(*parts), (1, 0))
 
 
@@ -106,10 +111,10 @@ def difference_sentences(name: str, rows: Iterable[ComparisonRow]) -> list[str]:
     rows : iterable of ComparisonRow
     """
     latencies = [row for row in rows if row.pool is None and row.metric in _COMPARED and _is_latency(row.metric)]
-    less = [_COMPARED[row.metric] for row in latencies if is_distinguishable(row) and row.difference < 0]
-    more = [_COMPARED[row.metric] for row in latencies if is_distinguishable(row) and row.difference > 0]
-    same = [_COMPARED[row.metric] for row in latencies if _is_bounded(row) and not is_distinguishable(row)]
-    unknown = [_COMPARED[row.metric] for row in latencies if not _is_bounded(row)]
+    less = [_COMPARED[row.metric] for row in latencies if row.is_distinguishable and row.difference < 0]
+    more = [_COMPARED[row.metric] for row in latencies if row.is_distinguishable and row.difference > 0]
+    same = [_COMPARED[row.metric] for row in latencies if row.is_bounded and not row.is_distinguishable]
+    unknown = [_COMPARED[row.metric] for row in latencies if not row.is_bounded]
     return [
         f"{start}: {', '.join(metrics)}."
         for start, metrics in (
@@ -120,11 +125,6 @@ def difference_sentences(name: str, rows: Iterable[ComparisonRow]) -> list[str]:
         )
         if metrics
     ]
-
-
-def is_distinguishable(row: ComparisonRow) -> bool:
-    """Whether the confidence interval of a difference leaves zero out."""
-    return row.lower > 0.0 or row.upper < 0.0
 
 
 def _counts_table(summary: FleetSummary, fleet: Fleet, scopes: list[str | None]) -> Table:
@@ -177,7 +177,7 @@ def _facts(summary: FleetSummary, notes: Iterable[str]) -> RenderableType:
 
 
 def _fleets_table(comparison: Comparison, fleets: dict[str, Fleet]) -> Table:
-    table = _table("Fleet", "Replicas", "USD\nper hour", "P50 TTFT, s", "P99 TTFT, s", "Slots", "Verdict")
+    table = _table("Fleet", "Replicas", "USD\nper hour", "TTFT P50, s", "TTFT P99, s", "Verdict")
     for name, summary in comparison.summaries.items():
         table.add_row(
             Text(name),
@@ -185,7 +185,6 @@ def _fleets_table(comparison: Comparison, fleets: dict[str, Fleet]) -> Table:
             formatting.usd(fleets[name].usd_per_hour),
             _with_interval(summary.row("ttft_p50_s"), _plain),
             _with_interval(summary.row("ttft_p99_s"), _plain),
-            formatting.percent(_known(summary.row("slot_utilization").estimate)),
             Text(summary.stability.verdict, style=_VERDICT_STYLES[summary.stability.verdict]),
         )
     return table
@@ -205,11 +204,20 @@ def _difference_table(rows: Iterable[ComparisonRow]) -> Table:
             Text(name + (", s" if row.unit == "s" else "")),
             text(_known(row.first)),
             text(_known(row.second)),
-            _signed(row.difference, text),
-            f"{_signed(row.lower, text)} to {_signed(row.upper, text)}" if _is_bounded(row) else formatting.MISSING,
-            Text("" if is_distinguishable(row) or not _is_bounded(row) else "may be 0"),
+            _signed(row.difference, row.unit),
+            f"{_signed(row.lower, row.unit)} to {_signed(row.upper, row.unit)}"
+            if row.is_bounded
+            else formatting.MISSING,
+            _judgement(row),
         )
     return table
+
+
+def _judgement(row: ComparisonRow) -> str:
+    """What the interval says, in a word or two; nothing where the difference is what it looks like."""
+    if row.lower == row.upper == 0.0:
+        return "equal"
+    return "may be 0" if row.is_bounded and not row.is_distinguishable else ""
 
 
 def _table(first: str, *names: str) -> Table:
@@ -244,24 +252,23 @@ def _count(row: SummaryRow) -> str:
 
 
 def _number(unit: str) -> Callable[[float | None], str]:
-    return {"s": _plain, "share": formatting.percent}.get(unit, _plain)
+    return formatting.percent if unit == "share" else _plain
 
 
 def _plain(value: float | None) -> str:
     return formatting.MISSING if value is None else formatting.three_digits(value)
 
 
-def _signed(value: float, text: Callable[[Any], str]) -> str:
-    known = _known(value)
-    return text(known) if known is None or known <= 0 else f"+{text(known)}"
+def _signed(value: float, unit: str) -> str:
+    """A difference; that of two shares is in percentage points, so that it is not taken for a share of the first."""
+    if not math.isfinite(value):
+        return formatting.MISSING
+    text = formatting.percent(value).replace(" %", " pp") if unit == "share" else formatting.three_digits(value)
+    return f"+{text}" if value > 0 else text
 
 
 def _known(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-def _is_bounded(row: ComparisonRow) -> bool:
-    return math.isfinite(row.lower) and math.isfinite(row.upper)
 
 
 def _is_latency(metric: str) -> bool:

@@ -69,6 +69,16 @@ class ComparisonRow:
     variance_reduction: float
     method: str
 
+    @property
+    def is_bounded(self) -> bool:
+        """Whether there is an interval."""
+        return math.isfinite(self.lower) and math.isfinite(self.upper)
+
+    @property
+    def is_distinguishable(self) -> bool:
+        """Whether the interval of the difference leaves zero out."""
+        return self.lower > 0.0 or self.upper < 0.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Comparison:

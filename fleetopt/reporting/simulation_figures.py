@@ -23,8 +23,8 @@ _DIFFERENCES = {
     "ttft_p99_s": "TTFT P99",
     "tpot_p50_s": "TPOT P50",
     "tpot_p99_s": "TPOT P99",
-    "e2e_p50_s": "End to end P50",
-    "e2e_p99_s": "End to end P99",
+    "e2e_p50_s": "E2E P50",
+    "e2e_p99_s": "E2E P99",
     "slo_attainment": "Within targets",
     "slot_utilization": "Slots used",
     "kv_utilization": "KV used",
@@ -199,7 +199,7 @@ def comparison_figure(comparison: Comparison, *, title: str) -> Figure:
     styles = dict(zip(comparison.summaries, line_styles(_unlike_all(list(comparison.summaries))), strict=True))
     with mpl.rc_context(STYLE):
         rows = len(_drawn_metrics(comparison))
-        figure = Figure(figsize=(WIDTH_IN, 3.6 + (0.25 + 0.2 * len(styles)) * rows))
+        figure = Figure(figsize=(WIDTH_IN, 3.8 + (0.2 + 0.13 * len(styles)) * rows))
         figure.suptitle(title, x=0.01, ha="left", fontsize=11)
         top, bottom = figure.subplots(2, 1, height_ratios=(3.5, max(rows, 1)))
         _draw_levels(top, comparison, styles)
@@ -228,14 +228,10 @@ def _draw_differences(axes: Axes, comparison: Comparison, styles: dict[str, Any]
     metrics = _drawn_metrics(comparison)
     for name, offset in zip(comparison.differences, _offsets(len(comparison.differences)), strict=True):
         rows = {row.metric: row for row in comparison.differences[name] if row.pool is None}
-        percent = [
-            [
-                100.0 * value / rows[metric].first
-                for value in (rows[metric].difference, rows[metric].lower, rows[metric].upper)
-            ]
-            for metric in metrics
-        ]
-        _draw_intervals(axes, np.array(percent).reshape(-1, 3), offset, styles[name]["color"], None)
+        drawn = [rows[metric] for metric in metrics]
+        values = np.array([(row.difference, row.lower, row.upper) for row in drawn]).reshape(-1, 3)
+        percent = 100.0 * values / np.array([row.first for row in drawn])[:, None]
+        _draw_intervals(axes, percent, offset, styles[name]["color"], None)
     axes.axvline(0.0, color="black", linewidth=1.0)
     _name_rows(axes, [_DIFFERENCES[metric] for metric in metrics])
     axes.set_title(f"Difference to {comparison.baseline}")

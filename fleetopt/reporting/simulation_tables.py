@@ -110,11 +110,11 @@ def difference_sentences(name: str, rows: Iterable[ComparisonRow]) -> list[str]:
         Of the second fleet.
     rows : iterable of ComparisonRow
     """
-    latencies = [row for row in rows if row.pool is None and row.metric in _COMPARED and _is_latency(row.metric)]
-    less = [_COMPARED[row.metric] for row in latencies if row.is_distinguishable and row.difference < 0]
-    more = [_COMPARED[row.metric] for row in latencies if row.is_distinguishable and row.difference > 0]
-    same = [_COMPARED[row.metric] for row in latencies if row.is_bounded and not row.is_distinguishable]
-    unknown = [_COMPARED[row.metric] for row in latencies if not row.is_bounded]
+    judged = [row for row in rows if row.pool is None and row.metric in _COMPARED and _is_judged(row.metric)]
+    less = [_COMPARED[row.metric] for row in judged if row.is_distinguishable and row.difference < 0]
+    more = [_COMPARED[row.metric] for row in judged if row.is_distinguishable and row.difference > 0]
+    same = [_COMPARED[row.metric] for row in judged if row.is_bounded and not row.is_distinguishable]
+    unknown = [_COMPARED[row.metric] for row in judged if not row.is_bounded]
     return [
         f"{start}: {', '.join(metrics)}."
         for start, metrics in (
@@ -204,10 +204,8 @@ def _difference_table(rows: Iterable[ComparisonRow]) -> Table:
             Text(name + (", s" if row.unit == "s" else "")),
             text(_known(row.first)),
             text(_known(row.second)),
-            _signed(row.difference, row.unit),
-            f"{_signed(row.lower, row.unit)} to {_signed(row.upper, row.unit)}"
-            if row.is_bounded
-            else formatting.MISSING,
+            _signed(row, row.difference),
+            f"{_signed(row, row.lower)} to {_signed(row, row.upper)}" if row.is_bounded else formatting.MISSING,
             _judgement(row),
         )
     return table
@@ -259,17 +257,26 @@ def _plain(value: float | None) -> str:
     return formatting.MISSING if value is None else formatting.three_digits(value)
 
 
-def _signed(value: float, unit: str) -> str:
-    """A difference; that of two shares is in percentage points, so that it is not taken for a share of the first."""
+def _signed(row: ComparisonRow, value: float) -> str:
+    """A difference, with one digit more than the figures have that it is of; of shares in percentage points."""
     if not math.isfinite(value):
         return formatting.MISSING
-    text = formatting.percent(value).replace(" %", " pp") if unit == "share" else formatting.three_digits(value)
-    return f"+{text}" if value > 0 else text
+    if row.unit == "share":
+        return f"{_rounded(100.0 * value, 2)} pp"
+    figure = max((abs(known) for known in (row.first, row.second) if math.isfinite(known)), default=0.0)
+    return _rounded(value, max(0, 2 - math.floor(math.log10(figure))) + 1 if figure > 0.0 else 3)
+
+
+def _rounded(value: float, decimals: int) -> str:
+    """With its sign, except for what rounds to 0."""
+    rounded = round(value, decimals)
+    return f"{rounded:+,.{decimals}f}" if rounded else f"{0:.{decimals}f}"
 
 
 def _known(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _is_latency(metric: str) -> bool:
-    return metric.startswith(tuple(_LATENCY_NAMES))
+def _is_judged(metric: str) -> bool:
+    """Whether users of the fleet feel it."""
+    return metric.startswith((*_LATENCY_NAMES, "slo_"))

@@ -314,5 +314,6 @@ def _share(hits: int, requests: int) -> float:
 
 
 def summary_row(measure: Measure, interval: Interval, method: str) -> SummaryRow:
-    """Put a measure and its interval into a row."""
-    return SummaryRow(**measure._asdict(), **interval._asdict(), method=method)
+    """Put a measure and its interval into a row; no figure of a run is below 0, so the interval is cut there."""
+    lower = max(interval.lower, 0.0) if math.isfinite(interval.lower) else interval.lower
+    return SummaryRow(**measure._asdict(), **interval._replace(lower=lower)._asdict(), method=method)

@@ -87,7 +87,7 @@ def replicate(
         raise ValueError(f"{n_replications} replications; it has to be at least 1")
 
     def run(replication: int) -> T:
-        return summarize(simulate(make_trace(replication), fleet, seed=_routing_seed(seed, replication)))
+        return summarize(simulate(make_trace(replication), fleet, seed=routing_seed(seed, replication)))
 
     return run_in_threads(
         [partial(run, replication) for replication in range(n_replications)], on_progress, max_workers
@@ -118,7 +118,8 @@ def run_in_threads(
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _routing_seed(seed: int, replication: int) -> int:
+def routing_seed(seed: int, replication: int) -> int:
+    """Seed of the routers in one replication: each has draws of its own, the same for every fleet."""
     return int(np.random.SeedSequence(seed, spawn_key=(_ROUTING, replication)).generate_state(1, np.uint64)[0])
 
 

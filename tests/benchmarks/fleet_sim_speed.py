@@ -23,8 +23,8 @@ import numpy as np
 
 from fleetopt.profiles import load_profile
 from fleetopt.simulator import Fleet, Pool, simulate
-from fleetopt.workload.arrivals import poisson_arrivals
 from fleetopt.workload.lengths import lengths_from_cdf, sample
+from fleetopt.workload.processes import poisson_arrivals
 from fleetopt.workload.reference import load_reference
 from fleetopt.workload.trace import Trace, make_trace
 

@@ -17,8 +17,8 @@ from fleetopt.simulator.statistics import (
     batch_quantile_interval,
     batch_share_interval,
     meets_slo,
-    mser5_cutoff,
     stability_verdict,
+    steady_part,
 )
 
 LATENCIES = ("ttft", "tpot", "e2e", "queue_wait")
@@ -173,8 +173,8 @@ def measure_run(
     targets : SloTargets or None
         For the attainment; None leaves it out.
     cut_warm_up : bool
-        Leave the requests that arrived during the warm-up of a pool, or of the fleet, out of its latencies and its
-        attainment. For runs that stand for a steady state; the replay of a real trace has no warm-up to forget.
+        Take latencies and attainment of a pool, and of the fleet, from their `steady_part` only. For runs that stand
+        for a steady state; the replay of a real trace has no warm-up to forget.
     """
     figures: dict[Measure, float] = {}
     counted: dict[Measure, int] = {}
@@ -238,9 +238,11 @@ def _scope(
 ) -> Scope:
     finished = np.flatnonzero(is_member & ~np.isnan(result.finish_s))
     is_kept = is_member
-    if cut_warm_up and (cutoff := mser5_cutoff(result.ttft_s[finished])) > 0:
-        finished = finished[cutoff:]
-        is_kept = is_member & (np.arange(len(result)) >= finished[0])
+    if cut_warm_up and len(finished):
+        part = steady_part(result.arrival_s[finished], result.ttft_s[finished], result.e2e_s[finished])
+        finished = finished[part]
+        place = np.arange(len(result))
+        is_kept = is_member & (place >= finished[0]) & (place <= finished[-1])
     latencies_s = {name: latency_s(result, name)[finished] for name in LATENCIES}
     latencies_s["tpot"] = latencies_s["tpot"][result.output_tokens[finished] > 1]
     return Scope(

@@ -161,7 +161,9 @@ def summarize_replications(runs: Sequence[RunMeasures], confidence: float = 0.95
         Student-t intervals over the replications; for the attainment Wilson's with the design effect of the
         replications, since shares near 1 are not normal. The interval of a quantile is left open where a replication
         has fewer than 10 requests beyond it (1,000 for a P99): its own quantiles are biased then, and an interval
-        around their mean would be wrong, not wide.
+        around their mean would be wrong, not wide. The P99 of the time per token, which a few crowded periods make,
+        takes more than that: with ten replications at 78 % of the stability limit intervals called 95 % held it in 42 %
+        of cases at 5,000 requests each, 80 % at 20,000; all other figures in 82 % to 95 %, and 95 % to 100 %.
     """
     rows = [_row(measure, runs, confidence) for measure in runs[0].figures]
     return FleetSummary(

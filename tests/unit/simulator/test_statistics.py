@@ -19,6 +19,7 @@ from fleetopt.simulator.statistics import (
     replication_interval,
     slo_verdict,
     stability_verdict,
+    steady_part,
 )
 from fleetopt.workload.trace import make_trace
 
@@ -49,6 +50,19 @@ def test_mser5_finds_the_end_of_a_transient():
 @pytest.mark.parametrize("n", [0, 1, 4, 9])
 def test_mser5_cuts_nothing_from_next_to_nothing(n):
     assert mser5_cutoff(np.arange(n, dtype=float)) == 0
+
+
+def test_the_steady_part_leaves_out_ten_times_in_the_system_at_the_start_and_three_at_the_end():
+    arrival_s, two = np.arange(1000.0), np.full(1000, 2.0)
+    assert steady_part(arrival_s, two, two) == slice(20, 993)
+    # a transient that MSER sees is longer; times in the system that fill the run leave a part to look at
+    surge = np.r_[np.linspace(50.0, 0.0, 300), np.tile([1.0, -1.0], 350)]
+    assert steady_part(arrival_s, surge, two) == slice(mser5_cutoff(surge), 993)
+    assert steady_part(arrival_s, two, np.full(1000, 1e6)) == slice(500, 750)
+    assert steady_part(np.zeros(0), np.zeros(0), np.zeros(0)) == slice(0, 0)
+    for n in (1, 2, 3, 7):
+        kept = steady_part(np.arange(float(n)), np.ones(n), np.full(n, 1e6))
+        assert 0 <= kept.start < kept.stop <= n
 
 
 def test_replication_interval_of_a_textbook_sample():

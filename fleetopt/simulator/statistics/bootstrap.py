@@ -1,6 +1,7 @@
 """Confidence intervals by resampling blocks of a trace."""
 
 import math
+from functools import cached_property
 
 import numpy as np
 
@@ -10,6 +11,9 @@ from fleetopt.simulator.statistics.intervals import (
     require_open_unit,
     variance_reduction,
 )
+
+_WINDOW = 0.02
+"""Share of all ranks, on either side of a quantile, among which its resampled value is looked for first."""
 
 
 def block_bootstrap_quantile(
@@ -57,17 +61,17 @@ def block_bootstrap_quantile(
     David and Nagaraja (2003), Order Statistics, 7.1.
     """
     require_open_unit("probability", probability)
-    ranked = _Ranked(values)
-    if ranked.n == 0:
+    series = _Series(values, (probability,))
+    if series.n == 0:
         _require_blocks(n_blocks, n_resamples, confidence)
         return Interval(math.nan, -math.inf, math.inf)
-    resampled = _resampled([ranked], (probability,), n_blocks, n_resamples, rng, confidence)[:, 0, 0]
-    estimate, tail = ranked.figure(probability), (1.0 - confidence) / 2.0
+    resampled = _resampled([series], (probability,), n_blocks, n_resamples, rng, confidence)[:, 0, 0]
+    estimate, tail = series.figure(probability), (1.0 - confidence) / 2.0
     lower, upper = np.quantile(resampled, [tail, 1.0 - tail])
     return Interval(
         estimate=estimate,
-        lower=min(float(lower), estimate) if (1.0 - probability) ** ranked.n <= tail else -math.inf,
-        upper=max(float(upper), estimate) if probability**ranked.n <= tail else math.inf,
+        lower=min(float(lower), estimate) if (1.0 - probability) ** series.n <= tail else -math.inf,
+        upper=max(float(upper), estimate) if probability**series.n <= tail else math.inf,
     )
 
 
@@ -118,7 +122,7 @@ def paired_block_bootstrap(
     for probability in probabilities:
         if probability is not None:
             require_open_unit("probability", probability)
-    pair = [_Ranked(first), _Ranked(second)]
+    pair = [_Series(first, probabilities), _Series(second, probabilities)]
     resampled = _resampled(pair, probabilities, n_blocks, n_resamples, rng, confidence)
     return tuple(
         _difference(pair, probability, resampled[:, :, place], (1.0 - confidence) / 2.0)
@@ -127,10 +131,10 @@ def paired_block_bootstrap(
 
 
 def _difference(
-    pair: "list[_Ranked]", probability: float | None, resampled: np.ndarray, tail: float
+    pair: "list[_Series]", probability: float | None, resampled: np.ndarray, tail: float
 ) -> PairedDifference:
-    first, second = (ranked.figure(probability) for ranked in pair)
-    fewest = min(ranked.n for ranked in pair)
+    first, second = (series.figure(probability) for series in pair)
+    fewest = min(series.n for series in pair)
     is_enough = fewest > 1 if probability is None else max(probability, 1.0 - probability) ** fewest <= tail
     differences = resampled[:, 1] - resampled[:, 0]
     if not is_enough or np.isnan(differences).any():
@@ -142,38 +146,88 @@ def _difference(
     )
 
 
-class _Ranked:
-    """A series with its places in ascending order of value; nan, which has no rank, left out."""
+class _Series:
+    """A series prepared for resampling: what a resample takes most often is summed up beforehand.
 
-    def __init__(self, values: np.ndarray) -> None:
-        self.length = len(values)
-        self.n = int(np.count_nonzero(~np.isnan(values)))
-        self.order = np.argsort(values, kind="stable")[: self.n]
-        self.values = np.asarray(values, dtype=np.float64)[self.order]
+    A resample repeats every place by the number of blocks that cover it. Its sum follows from running sums at the ends
+    of the blocks. Its quantile is a value whose rank is mostly near that of the quantile of all, so that only a window
+    of ranks has to be weighed, and what lies below it is counted by running sums again. Values that are nan have no
+    rank and no weight.
+    """
+
+    def __init__(self, values: np.ndarray, probabilities: tuple[float | None, ...]) -> None:
+        values = np.asarray(values, dtype=np.float64)
+        is_known = ~np.isnan(values)
+        self.length, self.n = len(values), int(np.count_nonzero(is_known))
+        self.mean = float(values[is_known].mean()) if self.n else math.nan
+        has_quantiles = any(p is not None for p in probabilities)
+        self.order = np.argsort(values, kind="stable")[: self.n] if has_quantiles else np.empty(0, dtype=np.int64)
+        self.ranked = values[self.order]
+        self.running_count = _running_sum(is_known.astype(np.int64))
+        self.running_sum = _running_sum(np.where(is_known, values, 0.0))
+        self.windows = {p: self._window(p) for p in probabilities if p is not None}
+
+    def _window(self, probability: float) -> tuple[int, int, np.ndarray]:
+        """First rank of a window, the one after its last, and the running count of places ranked below it."""
+        middle, reach = probability * self.n, _WINDOW * self.n
+        first, last = max(0, math.floor(middle - reach)), min(self.n, math.ceil(middle + reach) + 1)
+        is_below = np.zeros(self.length, dtype=np.int64)
+        is_below[self.order[:first]] = 1
+        return first, last, _running_sum(is_below)
 
     def figure(self, probability: float | None) -> float:
-        if self.n == 0:
+        """Mean or quantile of the series itself."""
+        if self.n == 0 or probability is None:
+            return self.mean
+        return float(np.quantile(self.ranked, probability, method="inverted_cdf"))
+
+    def resampled_figure(self, blocks: "_Blocks", probability: float | None) -> float:
+        """Mean or quantile of a resample; nan if it holds nothing known."""
+        n = int(blocks.sum_of(self.running_count))
+        if n == 0:
             return math.nan
         if probability is None:
-            return float(self.values.mean())
-        return float(np.quantile(self.values, probability, method="inverted_cdf"))
+            return float(blocks.sum_of(self.running_sum)) / n
+        first, last, running_below = self.windows[probability]
+        below = int(blocks.sum_of(running_below)) + np.cumsum(blocks.copies[self.order[first:last]])
+        target = probability * n
+        place = int(np.searchsorted(below, target))
+        if place == len(below) or (place == 0 and first > 0 and below[0] - blocks.copies[self.order[first]] >= target):
+            first, below = 0, np.cumsum(blocks.copies[self.order])
+            place = int(np.searchsorted(below, target))
+        return float(self.ranked[first + place])
 
-    def weighted_figures(self, copies: np.ndarray, probabilities: tuple[float | None, ...]) -> list[float]:
-        """Mean and quantiles of the series with each place repeated ``copies`` times; nan if nothing is left."""
-        weights = copies[self.order]
-        below = np.cumsum(weights)
-        if self.n == 0 or below[-1] == 0:
-            return [math.nan] * len(probabilities)
-        return [
-            (weights * self.values).sum() / below[-1]
-            if p is None
-            else self.values[np.searchsorted(below, p * below[-1])]
-            for p in probabilities
-        ]
+
+class _Blocks:
+    """Blocks of a series of n places; one that runs over the end goes on at the beginning."""
+
+    def __init__(self, starts: np.ndarray, length: int, n: int) -> None:
+        self.starts, self.n = starts, n
+        self.ends = starts + length
+        self.is_wrapped = self.ends > n
+        self.ends[self.is_wrapped] -= n
+
+    def sum_of(self, running: np.ndarray) -> float:
+        """Sum over the places of all blocks, from running sums: float64[n + 1] or int64[n + 1]."""
+        return (running[self.ends] - running[self.starts]).sum() + self.is_wrapped.sum() * running[-1]
+
+    @cached_property
+    def copies(self) -> np.ndarray:
+        """int64[n], how many of the blocks hold each place."""
+        change = np.zeros(self.n + 1, dtype=np.int64)
+        np.add.at(change, self.starts, 1)
+        np.add.at(change, self.ends, -1)
+        change[0] += self.is_wrapped.sum()
+        return np.cumsum(change[: self.n])
+
+
+def _running_sum(values: np.ndarray) -> np.ndarray:
+    """[n + 1], sum of the values before each place."""
+    return np.concatenate((np.zeros(1, dtype=values.dtype), np.cumsum(values)))
 
 
 def _resampled(
-    series: list[_Ranked],
+    series: list[_Series],
     probabilities: tuple[float | None, ...],
     n_blocks: int,
     n_resamples: int,
@@ -189,18 +243,10 @@ def _resampled(
     length = math.ceil(n / n_blocks)
     drawn = math.ceil(n / length)
     for resample in figures:
-        starts = rng.integers(0, n, drawn)
-        copies = _times_covered(starts, length, n)
-        for place, ranked in enumerate(series):
-            resample[place] = ranked.weighted_figures(copies, probabilities)
+        blocks = _Blocks(rng.integers(0, n, drawn), length, n)
+        for place, one in enumerate(series):
+            resample[place] = [one.resampled_figure(blocks, probability) for probability in probabilities]
     return figures
-
-
-def _times_covered(starts: np.ndarray, length: int, n: int) -> np.ndarray:
-    """int64[n], how many of the blocks hold each place; a block that runs over the end goes on at the beginning."""
-    change = np.bincount(starts, minlength=2 * n) - np.bincount(starts + length, minlength=2 * n)
-    covered = np.cumsum(change[: 2 * n])
-    return covered[:n] + covered[n:]
 
 
 def _require_blocks(n_blocks: int, n_resamples: int, confidence: float) -> None:

@@ -164,6 +164,32 @@ def test_a_shift_of_every_request_is_known_exactly_when_paired() -> None:
         assert paired.variance_reduction == pytest.approx(1.0, abs=1e-9)
 
 
+@pytest.mark.parametrize("n_blocks", [1, 3, 7, 50])
+@pytest.mark.parametrize("kind", ["noise", "trend", "ties"])
+def test_resampled_figures_are_those_of_the_blocks_laid_side_by_side(kind: str, n_blocks: int) -> None:
+    """A trend moves the quantile of a resample far from that of all; the second series lacks every fifth value."""
+    rng = np.random.default_rng(6)
+    n, n_resamples, probabilities = 350, 40, (None, 0.1, 0.5, 0.95)
+    first = {"noise": rng.normal(size=n), "trend": np.arange(float(n)), "ties": rng.integers(0, 3, n) * 1.0}[kind]
+    second = np.where(np.arange(n) % 5 == 0, math.nan, first**2)
+    found = paired_block_bootstrap(first, second, probabilities, n_blocks, n_resamples, np.random.default_rng(8), 0.9)
+    same, length = np.random.default_rng(8), math.ceil(n / n_blocks)
+    differences = []
+    for _ in range(n_resamples):
+        starts = same.integers(0, n, math.ceil(n / length))
+        places = (starts[:, None] + np.arange(length)).ravel() % n
+        figures = []
+        for values in (first[places], second[places]):
+            ranked = np.sort(values[~np.isnan(values)])
+            ranks = [math.ceil(p * len(ranked) - 1e-9) - 1 for p in probabilities if p is not None]
+            figures.append([ranked.mean(), *ranked[ranks]])
+        differences.append(np.subtract(figures[1], figures[0]))
+    for paired, resampled in zip(found, np.array(differences).T, strict=True):
+        lower, upper = np.quantile(resampled, [0.05, 0.95])
+        assert paired.difference.lower == pytest.approx(min(lower, paired.difference.estimate), abs=1e-9)
+        assert paired.difference.upper == pytest.approx(max(upper, paired.difference.estimate), abs=1e-9)
+
+
 def test_a_request_without_a_figure_is_left_out_of_that_fleet_alone() -> None:
     rng = np.random.default_rng(2)
     first = rng.exponential(size=2000)

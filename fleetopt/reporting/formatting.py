@@ -71,3 +71,8 @@ def usd(value: float | None, *, signed: bool = False) -> str:
 def interval(lower: float | None, upper: float | None) -> str:
     """A confidence interval of seconds; empty where there is none."""
     return "" if lower is None or upper is None else f"{three_digits(lower)} to {three_digits(upper)}"
+
+
+def replicas(value: int, profile: str) -> str:
+    """Replicas of a GPU type."""
+    return f"{count(value)} x {profile}"

@@ -93,7 +93,7 @@ def _summary(document: Mapping[str, Any]) -> str:
         return f"No fleet of the declared hardware meets the target: {document['reason']}."
     is_split = len(plan["pools"]) > 1
     pools = " and ".join(
-        wording.replicas(pool["replicas"], pool["profile"]["name"]) + (f" ({pool['name']} pool)" if is_split else "")
+        formatting.replicas(pool["replicas"], pool["profile"]["name"]) + (f" ({pool['name']} pool)" if is_split else "")
         for pool in plan["pools"]
     )
     price = f"{formatting.usd(plan['usd_per_hour'])} per hour, {formatting.usd(plan['usd_per_year'])} per year"

@@ -128,16 +128,13 @@ def difference_sentences(name: str, rows: Iterable[ComparisonRow]) -> list[str]:
 
 
 def _counts_table(summary: FleetSummary, fleet: Fleet, scopes: list[str | None]) -> Table:
-    table = _table("Pool\nGPU type", "Replicas", *_COUNTS.values())
-    hardware = {pool.name: (pool.profile.name, pool.replicas) for pool in fleet.pools}
+    table = _table("Pool\nreplicas", *_COUNTS.values())
     for scope in scopes:
-        of_scope = [(gpu, n) for name, (gpu, n) in hardware.items() if scope in {None, name}]
-        gpus = {gpu for gpu, _ in of_scope}
-        table.add_row(
-            Text(f"{_scope_name(scope, fleet)}\n{gpus.pop() if len(gpus) == 1 else 'several'}"),
-            formatting.count(sum(n for _, n in of_scope)),
-            *(_count(summary.row(metric, scope)) for metric in _COUNTS),
-        )
+        pools = [pool for pool in fleet.pools if scope in {None, pool.name}]
+        gpus = {pool.profile.name for pool in pools}
+        gpu = gpus.pop() if len(gpus) == 1 else "several types"
+        name = f"{_scope_name(scope, fleet)}\n{formatting.replicas(sum(pool.replicas for pool in pools), gpu)}"
+        table.add_row(Text(name), *(_count(summary.row(metric, scope)) for metric in _COUNTS))
     return table
 
 

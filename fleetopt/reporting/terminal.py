@@ -1,6 +1,6 @@
-"""Tables for the terminal: a recommendation, a plan with its baselines, a simulation. They read well without colour."""
+"""Tables for the terminal: a recommendation, a plan with its baselines. They read well without colour."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from rich import box
@@ -58,32 +58,6 @@ def plan_table(result: PlanResult, *, arrival_rate_rps: float, slo_ttft_p99_s: f
         table.add_row(name, *(row(fleet) if fleet else formatting.MISSING for fleet in fleets))
     note = Text("Predicted by the model, spare replicas down; not simulated.", style="dim")
     return Padding(Group(heading, Text(), table, Text(), note), (1, 0))
-
-
-def simulation_table(rows: Iterable[tuple[str, str | float | None, str]], *, title: str) -> RenderableType:
-    """Results of a simulation.
-
-    Parameters
-    ----------
-    rows : iterable of (str, str or float or None, str)
-        Name, value and unit of each result; whole numbers get thousands separators, others three digits.
-    title : str
-    """
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
-    table.add_column("Result")
-    table.add_column("Value", justify="right", overflow="fold")
-    table.add_column("Unit")
-    for name, value, unit in rows:
-        table.add_row(Text(name), Text(_value(value)), Text(unit))
-    return Padding(Group(Text(title, style="bold"), Text(), table), (1, 0))
-
-
-def _value(value: str | float | None) -> str:
-    if value is None:
-        return formatting.MISSING
-    if isinstance(value, str):
-        return value
-    return formatting.count(value) if isinstance(value, int) else formatting.three_digits(value)
 
 
 def _pools_table(document: Mapping[str, Any]) -> Table:

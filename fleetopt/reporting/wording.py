@@ -19,11 +19,6 @@ HEADLINES = {
 }
 
 
-def replicas(value: int, profile: str) -> str:
-    """Replicas of a GPU type."""
-    return f"{count(value)} x {profile}"
-
-
 def boundary(plan: Mapping[str, Any]) -> str:
     """The boundary of a plan in words."""
     tokens = plan["boundary_tokens"]

@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from fleetopt.planner.plan import PlanResult
-from fleetopt.reporting.terminal import plan_table, recommendation_table, simulation_table
+from fleetopt.reporting.terminal import plan_table, recommendation_table
 from tests.unit.reporting.samples import ALL_DOCUMENTS, ONE_POOL, ROUTED, TWO_POOLS, document
 
 REPORT, FEED = "data/reports/2023-11-16/demo.html", "data/published/demo/2023-11-16-607571dffe10/"
@@ -92,11 +92,3 @@ def test_a_plan_without_baselines_and_no_plan() -> None:
         plan_table(PlanResult(plan=None, reason="too [b]slow"), arrival_rate_rps=1.0, slo_ttft_p99_s=0.5), 80
     )
     assert "No plan: too [b]slow." in none
-
-
-def test_a_simulation() -> None:
-    rows = [("requests", 1_234_567, ""), ("verdict", "stable", ""), ("P99 TTFT", 0.41234, "s"), ("P99 TPOT", None, "s")]
-    lines = [line.split() for line in printed(simulation_table(rows, title="4 x a100"), 80).splitlines()]
-    assert ["requests", "1,234,567"] in lines
-    assert ["P99", "TTFT", "0.412", "s"] in lines
-    assert ["P99", "TPOT", "-", "s"] in lines

@@ -78,7 +78,7 @@ def trace_from_frame(frame: pl.DataFrame, where: str) -> Trace:
     Raises
     ------
     InputError
-        If a column is missing, not numeric, or holds nulls or bad values.
+        If a column is missing, not numeric, or holds nulls or bad values; a token count has to be whole.
     """
     for name in ("arrival_s", "prompt_tokens", "output_tokens"):
         if name not in frame.columns:
@@ -89,7 +89,17 @@ def trace_from_frame(frame: pl.DataFrame, where: str) -> Trace:
             raise InputError(f"{where}: column '{name}' holds nulls")
     return make_trace(
         frame["arrival_s"].cast(pl.Float64).to_numpy(),
-        frame["prompt_tokens"].cast(pl.Int64).to_numpy(),
-        frame["output_tokens"].cast(pl.Int64).to_numpy(),
+        _whole_numbers(frame["prompt_tokens"], where),
+        _whole_numbers(frame["output_tokens"], where),
         where=where,
     )
+
+
+def _whole_numbers(column: pl.Series, where: str) -> np.ndarray:
+    """int64[n]; a fraction is an error, since cutting it off would make other requests of them."""
+    whole = column.cast(pl.Int64, strict=False)
+    is_wrong = (whole.is_null() | (whole.cast(pl.Float64) != column.cast(pl.Float64))).to_numpy()
+    if is_wrong.any():
+        row = int(np.argmax(is_wrong))
+        raise InputError(f"{where}: row {row}: {column.name} is {column[row]}; it has to be a whole number of tokens")
+    return whole.to_numpy()

@@ -9,6 +9,7 @@ import typer
 
 from fleetopt.cli.files import load_fleet
 from fleetopt.cli.fleets import (
+    ROUTERS_HELP,
     ProfileOption,
     ReplicasOption,
     SchedulerOption,
@@ -54,8 +55,8 @@ def compare(
     router: Annotated[
         list[str] | None,
         typer.Option(
-            help="Router to put in place of the fleet's own; may be given more than once. Given once, it is compared "
-            "with the fleet's own.",
+            help=f"Router to put in place of the fleet's own: {ROUTERS_HELP}. May be given more than once; given once, "
+            "it is compared with the fleet's own.",
             show_default=False,
         ),
     ] = None,

@@ -23,8 +23,16 @@ ProfileOption = Annotated[
 ReplicasOption = Annotated[int | None, typer.Option(help="Replicas of that pool.", show_default=False)]
 SchedulerOption = Annotated[
     str | None,
-    typer.Option(help="How a replica of that pool fills an iteration. Default: fcfs.", show_default=False),
+    typer.Option(
+        help="How a replica of that pool fills an iteration: fcfs, sarathi or prefill-first. Default: fcfs.",
+        show_default=False,
+    ),
 ]
+ROUTERS_HELP = (
+    "least-loaded, shortest-queue-tokens, power-of-two, round-robin or random; by pool: length, compress-and-route or "
+    "spill-over"
+)
+"""Spelt out, since the list itself lies behind an import that `--help` should not wait for."""
 SloTtftOption = Annotated[
     float | None,
     typer.Option(help="Target of the time to first token, s: which share of requests meets it.", show_default=False),

@@ -9,6 +9,7 @@ import typer
 
 from fleetopt.cli.files import require_writable, write_file
 from fleetopt.cli.fleets import (
+    ROUTERS_HELP,
     FleetOption,
     ProfileOption,
     ReplicasOption,
@@ -66,7 +67,7 @@ def simulate(
     scheduler: SchedulerOption = None,
     router: Annotated[
         str | None,
-        typer.Option(help="How a replica of that pool is chosen. Default: least-loaded.", show_default=False),
+        typer.Option(help=f"How a replica is chosen: {ROUTERS_HELP}. Default: least-loaded.", show_default=False),
     ] = None,
     slo_ttft: SloTtftOption = None,
     slo_tpot: SloTpotOption = None,

@@ -1,6 +1,8 @@
 """The commands as other programs use them: JSON contracts, exit status, one line of error, nothing half-written."""
 
 import json
+import re
+import shlex
 import subprocess
 import sys
 from importlib.metadata import version
@@ -108,6 +110,22 @@ finally:
 def test_the_version_is_that_of_the_package():
     result = fleetopt("--version")
     assert (result.returncode, result.stdout) == (0, f"fleetopt {version('fleetopt')}\n")
+
+
+def readme_commands() -> list[str]:
+    text = (ROOT / "README.md").read_text()
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
+    return [line for line in lines if re.match(r"\.venv/bin/fleetopt (ingest|plan|simulate|compare) ", line)]
+
+
+def test_the_commands_of_the_readme_run(tmp_path):
+    commands = readme_commands()
+    assert len(commands) >= 6
+    for command in commands:
+        arguments = [argument.replace("sample-out", str(tmp_path)) for argument in shlex.split(command)[1:]]
+        result = fleetopt(*arguments)
+        assert (result.returncode, result.stderr) == (0, ""), command
+    assert (tmp_path / "run.svg").read_text().startswith("<svg")
 
 
 def test_compare_prints_differences_as_json(trace):

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from fleetopt.errors import InputError
+from fleetopt.simulator import ROUTERS, SCHEDULERS
 from tests.unit.cli.runs import TWO_POOLS, json_of, run, write_requests
 
 FIRST_KEYS = {
@@ -161,6 +162,11 @@ def test_the_table_names_what_was_run(trace: Path, fleet: Path) -> None:
         "Verdict",
     ):
         assert part in text
+
+
+def test_the_help_names_every_scheduler_and_router() -> None:
+    words = " ".join(run("simulate", "--help").stdout.split()).replace("- ", "-")
+    assert [name for name in (*SCHEDULERS, *ROUTERS) if name not in words] == []
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from fleetopt.cli import compare, ingest, plan, simulate
+from fleetopt.cli import compare, evidence, ingest, plan, simulate
 from fleetopt.cli.options import JsonOption
 from fleetopt.errors import InputError
 
@@ -24,6 +24,7 @@ app = typer.Typer(
 )
 for command in (ingest.formats, ingest.ingest, plan.plan, simulate.simulate, compare.compare):
     app.command()(command)
+app.add_typer(evidence.evidence, name="evidence")
 
 
 def _print_version(is_asked: bool) -> None:

@@ -1,13 +1,20 @@
 """Progress bars: on standard error, only where that is a terminal, gone when the work is done."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
+
+
+class OnProgress(Protocol):
+    """What is told of progress."""
+
+    def __call__(self, done: int, total: int, what: str = "", /) -> None:
+        """Take how much is done, how much there is in all, and perhaps what is being worked at."""
 
 
 @contextmanager
-def byte_progress(what: str, *, enabled: bool) -> Iterator[Callable[[int, int], None]]:
-    """A bar over bytes read; the caller is given a function of (bytes done, bytes in all)."""
+def byte_progress(what: str, *, enabled: bool) -> Iterator[OnProgress]:
+    """A bar over bytes read; the caller is given what to tell of bytes done and bytes in all."""
     from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
 
     with _bar((TextColumn(what), BarColumn(), DownloadColumn(), TimeRemainingColumn()), enabled=enabled) as update:
@@ -15,8 +22,8 @@ def byte_progress(what: str, *, enabled: bool) -> Iterator[Callable[[int, int], 
 
 
 @contextmanager
-def count_progress(what: str, *, enabled: bool) -> Iterator[Callable[[int, int], None]]:
-    """A bar over things done, with an estimate; the caller is given a function of (things done, things in all)."""
+def count_progress(what: str, *, enabled: bool) -> Iterator[OnProgress]:
+    """A bar over things done, with an estimate; the caller is given what to tell of them."""
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     columns = (
@@ -26,17 +33,22 @@ def count_progress(what: str, *, enabled: bool) -> Iterator[Callable[[int, int],
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
+        TextColumn("{task.description}"),
     )
     with _bar(columns, enabled=enabled) as update:
         yield update
 
 
 @contextmanager
-def _bar(columns: tuple[Any, ...], *, enabled: bool) -> Iterator[Callable[[int, int], None]]:
+def _bar(columns: tuple[Any, ...], *, enabled: bool) -> Iterator[OnProgress]:
     from rich.console import Console
     from rich.progress import Progress
 
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not (enabled and console.is_terminal)) as bar:
         task = bar.add_task("", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+        def on_progress(done: int, total: int, what: str = "", /) -> None:
+            bar.update(task, completed=done, total=total, description=what)
+
+        yield on_progress

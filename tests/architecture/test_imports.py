@@ -53,7 +53,9 @@ def offences(source: str, *, may_touch_files: bool) -> list[str]:
     """What a module of the library does that it must not."""
     tree = ast.parse(source)
     names = set(imported(tree))
-    found = [f"imports {name}" for name in names if name.split(".")[0] in NOT_IN_THE_LIBRARY or name == "time"]
+    found = [f"imports {name}" for name in names if name.split(".")[0] in NOT_IN_THE_LIBRARY]
+    # How long something took is for commands to say, and is no result; what time it is nobody in the library asks.
+    found += [f"imports {name}" for name in names & {"time"} if not (may_touch_files and "time.perf_counter" in names)]
     forbidden = set() if may_touch_files else set(FILES)
     if not may_touch_files:
         found += [f"imports {name}" for name in names & FILE_MODULES]

@@ -1,205 +1,229 @@
-"""Equilibrium of one replica at a given load: iteration time, residency, KV, and how fast it prefills."""
+"""A replica that holds a given number of requests: some in its prefill queue, the rest decoding."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
+from scipy import linalg
 
-from fleetopt.profiles import GpuProfile
+if TYPE_CHECKING:
+    from fleetopt.queueing.work import RequestWork
 
-_OVERFLOW_QUANTILE = 2.326
-"""Standard normal quantile of 99 %: KV may overflow its share 1 % of the time."""
-_SHORTEST_BASE_S = 1e-6
-"""A profile without a base time would make iterations of no time and no end; a microsecond keeps them countable."""
-_MAX_ITERATIONS = 200
-_BODY_POINTS, _POINTS_PER_DECADE = 100, 25
+_SHORTEST_S = 1e-9
+_WAITING_BEYOND_SLOTS = 64
+_ROUNDS = 12
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class RequestWork:
-    """What requests of a mixture ask of a replica of one profile.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReplicaSpeed:
+    """How fast a replica works by the requests that it decodes; arrays over 0 ... d of them.
+
+    An iteration prefills ``T - decoding`` tokens and lasts as long as its base, its decode steps and these tokens. The
+    last chunk of a prompt leaves tokens of the budget unused if nobody is behind it, else the next prompt takes them:
+    a prompt alone takes ``ceil(prompt / tokens)`` iterations, one of a queue ``prompt / tokens``.
 
     Attributes
     ----------
-    profile : GpuProfile
-    chunk_tokens : int
-        Most prompt tokens of one request in one iteration.
-    prefill_s, decode_s : float
-        Mean GPU time of a request's prompt and of its decode steps, beyond the iterations' base, s.
-    tokens, steps : float
-        Mean tokens that pass through the budget, and mean decode steps.
-    iterations, iterations_cv2 : float
-        Mean and squared coefficient of variation of the iterations that a request takes part in.
-    kv_tokens : float
-        Mean KV of a resident request, tokens.
-    slots : int
-        Requests that fit at once: the engine's limit, or as many as the KV cache holds 99 % of the time.
-    prompt_points, output_points : tuple of np.ndarray
-        Share and length, float64[k] each: the marginal distributions, condensed.
+    service_alone_s, service_queued_s : np.ndarray
+        Mean time to prefill a prompt, nobody or somebody behind it, s.
+    iteration_free_s, iteration_alone_s, iteration_queued_s : np.ndarray
+        Mean time of an iteration while nobody, one request, or more are in the prefill queue, s.
     """
 
-    profile: GpuProfile
-    chunk_tokens: int
-    prefill_s: float
-    decode_s: float
-    tokens: float
-    steps: float
-    iterations: float
-    iterations_cv2: float
-    kv_tokens: float
-    slots: int
-    prompt_points: tuple[np.ndarray, np.ndarray]
-    output_points: tuple[np.ndarray, np.ndarray]
+    service_alone_s: np.ndarray
+    service_queued_s: np.ndarray
+    iteration_free_s: np.ndarray
+    iteration_alone_s: np.ndarray
+    iteration_queued_s: np.ndarray
+
+    def service_s(self, decoding: np.ndarray, in_queue: np.ndarray) -> np.ndarray:
+        """Mean time to prefill the request at the head of the queue, s."""
+        return np.where(in_queue <= 1, self.service_alone_s[decoding], self.service_queued_s[decoding])
+
+    def iteration_s(self, decoding: np.ndarray, in_queue: np.ndarray) -> np.ndarray:
+        """Mean time of an iteration, s."""
+        prefilling = np.where(in_queue == 1, self.iteration_alone_s[decoding], self.iteration_queued_s[decoding])
+        return np.where(in_queue == 0, self.iteration_free_s[decoding], prefilling)
 
 
-def request_work(
-    profile: GpuProfile, weight: np.ndarray, prompt_tokens: np.ndarray, output_tokens: np.ndarray
-) -> RequestWork:
-    """Work that the requests of a length mixture ask of a replica.
-
-    Parameters
-    ----------
-    profile : GpuProfile
-    weight, prompt_tokens, output_tokens : np.ndarray
-        float64[k]; weights need not be normalised.
-
-    Notes
-    -----
-    A request makes ``output - 1`` decode steps at contexts ``prompt + 1 ... prompt + output - 1``; the chunks of its
-    prompt attend to ``prompt^2 / 2`` tokens in all, however they are cut.
-    """
-    share = weight / weight.sum()
-    prompt, output, steps = prompt_tokens, output_tokens, output_tokens - 1
-    chunk_tokens = min(profile.max_chunk_tokens, profile.max_batched_tokens)
-    chunks = np.ceil(prompt / chunk_tokens)
-    iterations = chunks + steps
-    mean_iterations = float(share @ iterations)
-    kv_tokens, slots = _slots(profile, share, prompt, output, chunks)
-    context = steps * prompt + output * steps / 2
-    return RequestWork(
-        profile=profile,
-        chunk_tokens=chunk_tokens,
-        prefill_s=float(
-            share @ (profile.per_prefill_token_s * prompt + profile.per_prefill_attention_s * prompt**2 / 2)
-        ),
-        decode_s=float(share @ (profile.per_sequence_s * steps + profile.per_context_token_s * context)),
-        tokens=float(share @ (prompt + steps)),
-        steps=float(share @ steps),
-        iterations=mean_iterations,
-        iterations_cv2=float(share @ iterations**2) / mean_iterations**2 - 1,
-        kv_tokens=kv_tokens,
-        slots=slots,
-        prompt_points=_condense(share, prompt),
-        output_points=_condense(share, output),
+def replica_speed(work: RequestWork, most_decoding: int, step_s: float) -> ReplicaSpeed:
+    """Speed of a replica whose decode steps take ``step_s`` each, s, with 0 ... ``most_decoding`` of them at once."""
+    profile = work.profile
+    counts = np.arange(most_decoding + 1)
+    chunk = np.clip(profile.max_batched_tokens - counts, 1, work.chunk_tokens)
+    free_s = np.maximum(profile.base_s + step_s * counts, _SHORTEST_S)
+    # The mean of a rounded quotient is nearly linear over the little that a chunk shrinks.
+    alone = np.interp(counts, [0, max(most_decoding, 1)], [work.mean_chunks(chunk[0]), work.mean_chunks(chunk[-1])])
+    queued = work.prompt_tokens / chunk
+    base_s = np.where(counts == 0, max(profile.prefill_only_base_s, _SHORTEST_S), free_s)
+    prefill_s = np.where(counts == 0, work.prefill_only_s, work.prefill_s)
+    return ReplicaSpeed(
+        service_alone_s=alone * base_s + prefill_s,
+        service_queued_s=queued * base_s + prefill_s,
+        iteration_free_s=free_s,
+        iteration_alone_s=base_s + prefill_s / alone,
+        iteration_queued_s=base_s + prefill_s / queued,
     )
 
 
-def _slots(
-    profile: GpuProfile, share: np.ndarray, prompt: np.ndarray, output: np.ndarray, chunks: np.ndarray
-) -> tuple[float, int]:
-    """Mean KV of a resident request, tokens, and the requests that fit at once.
-
-    A resident request holds a ramp from 0 to its prompt while it prefills and from there to its full length while it
-    decodes; ``m`` residents fit if ``m mean + z sqrt(m) deviation`` does.
-    """
-    steps, half_block = output - 1, profile.block_tokens / 2
-    iterations = float(share @ (chunks + steps))
-    first = chunks * (prompt / 2 + half_block) + steps * (prompt + output / 2 + half_block)
-    second = chunks * prompt**2 / 3 + steps * (prompt**2 + prompt * output + output**2 / 3)
-    mean = float(share @ first) / iterations
-    spread = _OVERFLOW_QUANTILE * np.sqrt(max(float(share @ second) / iterations - mean**2, 0.0))
-    root = (np.sqrt(spread**2 + 4 * mean * profile.kv_tokens) - spread) / (2 * mean)
-    return mean, max(1, min(profile.max_sequences, int(root**2)))
-
-
-def _condense(share: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Condense a distribution to a few hundred points, ever finer towards its largest values; group means are kept."""
-    order = np.argsort(values, kind="stable")
-    ordered = share[order]
-    above = np.maximum(1 - (np.cumsum(ordered) - ordered / 2), 1e-6)
-    group = np.floor((1 - above) * _BODY_POINTS) + np.floor(-np.log10(above) * _POINTS_PER_DECADE)
-    _, index = np.unique(group, return_inverse=True)
-    mass = np.bincount(index, ordered)
-    return mass, np.bincount(index, ordered * values[order]) / mass
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReplicaState:
-    """A replica in equilibrium.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class PrefillQueue:
+    """Rates at which the prefill queue of a replica moves, by requests present (rows) and requests in it (columns).
 
     Attributes
     ----------
-    iteration_s : float
-        Mean time of an iteration.
-    decode_iteration_s : float
-        The same without its prefill chunks.
-    busy : float
-        Share of time in an iteration.
-    running : float
-        Mean requests running.
-    decoding : float
-        Mean requests decoding in an iteration.
-    kv_utilization : float
-        Mean KV tokens held / KV tokens.
-    budget_load : float
-        Share of the token budget and of the GPU's time that the load asks for; 1 is the stability limit.
+    join_rps : np.ndarray
+        float64[n, j], completions of decoding requests, 1/s; where the number present is kept, each lets one join.
+    service_s, iteration_s : np.ndarray
+        float64[n, j], time to prefill the request at the head, and of an iteration, s.
+    decoding : np.ndarray
+        float64[n, j], requests decoding.
     """
 
-    iteration_s: float
-    decode_iteration_s: float
-    busy: float
-    running: float
-    decoding: float
-    kv_utilization: float
-    budget_load: float
+    join_rps: np.ndarray
+    service_s: np.ndarray
+    iteration_s: np.ndarray
+    decoding: np.ndarray
+
+    def distribution(self, open_share: float = 0.0, open_rate_rps: float = 0.0) -> np.ndarray:
+        """float64[n, j], distribution of the requests in the prefill queue given those present; rows sum to 1.
+
+        Birth and death: one joins at ``join_rps``, of which a share is replaced by a rate that does not depend on
+        this replica, and one leaves after ``service_s``.
+        """
+        join_rps = (1 - open_share) * self.join_rps[:, :-1] + open_share * open_rate_rps
+        with np.errstate(divide="ignore"):
+            steps = np.log(join_rps * self.service_s[:, 1:])
+        log_weight = np.concatenate([np.zeros((len(steps), 1)), np.cumsum(steps, axis=1)], axis=1)
+        weight = np.exp(log_weight - log_weight.max(axis=1, keepdims=True))
+        return np.asarray(weight / weight.sum(axis=1, keepdims=True))
 
 
-def replica_state(work: RequestWork, arrival_rate_rps: float) -> ReplicaState | None:
-    """Fluid equilibrium of a replica that gets Poisson arrivals; None where it has none (overload).
+def prefill_queue(work: RequestWork, present: np.ndarray, longest: int, step_s: float) -> PrefillQueue:
+    """Rates of the prefill queue of a replica.
 
-    The mean iteration time is ``t = W / (1 - r w / beta)``, where r is the arrival rate, w the work of a request and
-    beta the share of time that the replica is busy; beta is taken as ``1 - exp(-r E[S])``, the probability that an
-    infinite-server queue is not empty (the residence S follows from t, hence the fixed point).
+    Parameters
+    ----------
+    work : RequestWork
+    present : np.ndarray
+        int64[n], requests on the replica.
+    longest : int
+        Columns run from 0 to this many requests in the prefill queue.
+    step_s : float
+        GPU time of a decode step, s; the mixture's mean, or more or less of it.
+    """
+    in_queue = np.arange(longest + 1)
+    decoding = np.clip(present[:, None] - in_queue, 0, work.slots)
+    speed = replica_speed(work, int(decoding.max()), step_s)
+    iteration_s = speed.iteration_s(decoding, in_queue)
+    return PrefillQueue(
+        join_rps=decoding / (max(work.steps, _SHORTEST_S) * iteration_s),
+        service_s=speed.service_s(decoding, in_queue),
+        iteration_s=iteration_s,
+        decoding=decoding,
+    )
+
+
+def open_prefill_queue(
+    work: RequestWork, arrival_rate_rps: float, longest: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Distribution of the prefill queue of a replica with arrivals of its own, and what it decodes meanwhile.
 
     Parameters
     ----------
     work : RequestWork
     arrival_rate_rps : float
-        Rate at this replica, 1/s, above 0.
+    longest : int
+        Most requests in the queue that are told apart.
 
-    References
-    ----------
-    WAIT, arXiv 2504.11320, section 2.2, for beta = 1; the token budget adds ``r (w + W E[tokens] / T) < 1``.
+    Returns
+    -------
+    probability, decoding : np.ndarray
+        float64[longest + 1]: probability of 0, 1, ... in the queue, and mean requests decoding meanwhile.
+
+    Notes
+    -----
+    While the queue is long more prompts are completed than arrive, so more are decoding, which slows prefill down. The
+    pair (queue, decoding) is a Markov chain; its balance equations for the probability of a queue length and for the
+    mean of what is decoding then are closed by taking the speed at that mean, and solved in turn until both settle.
     """
-    profile, rate = work.profile, arrival_rate_rps
-    work_s = work.prefill_s + work.decode_s
-    budget_load = rate * (work_s + profile.base_s * work.tokens / profile.max_batched_tokens)
-    solved = _iteration_time(rate, work_s, work.iterations, max(profile.base_s, _SHORTEST_BASE_S))
-    if budget_load >= 1 or solved is None:
-        return None
-    iteration_s, busy = solved
-    running = rate * work.iterations * iteration_s
-    return ReplicaState(
-        iteration_s=iteration_s,
-        decode_iteration_s=profile.base_s + rate * work.decode_s / busy * iteration_s,
-        busy=busy,
-        running=running,
-        decoding=rate * work.steps * iteration_s / busy,
-        kv_utilization=running * work.kv_tokens / profile.kv_tokens,
-        budget_load=budget_load,
-    )
+    in_queue = np.arange(longest + 1)
+    counts = np.arange(work.slots + 1)
+    speed = replica_speed(work, work.slots, work.step_s)
+    decoding = np.full(longest + 1, arrival_rate_rps * work.steps * float(speed.iteration_free_s[0]))
+    probability = np.eye(1, longest + 1)[0]
+    for _ in range(_ROUNDS):
+        now = np.clip(decoding, 0.0, work.slots)
+        alone_s, queued_s = (np.interp(now, counts, s) for s in (speed.service_alone_s, speed.service_queued_s))
+        serve_rps = np.where(in_queue == 0, 0.0, 1 / np.where(in_queue <= 1, alone_s, queued_s))
+        iteration_s = np.where(
+            in_queue == 0,
+            np.interp(now, counts, speed.iteration_free_s),
+            np.where(
+                in_queue == 1,
+                np.interp(now, counts, speed.iteration_alone_s),
+                np.interp(now, counts, speed.iteration_queued_s),
+            ),
+        )
+        log_weight = np.concatenate([[0.0], np.cumsum(np.log(arrival_rate_rps / serve_rps[1:]))])
+        probability = np.exp(log_weight - log_weight.max())
+        probability /= probability.sum()
+        finish_rps = 1 / (max(work.steps, _SHORTEST_S) * iteration_s)
+        decoding = _mean_decoding(probability, serve_rps, finish_rps, arrival_rate_rps)
+    return probability, decoding
 
 
-def _iteration_time(rate: float, work_s: float, mean_iterations: float, base_s: float) -> tuple[float, float] | None:
-    """Fixed point of iteration time and busy share, from below; None if it runs away or does not settle."""
-    # An iteration's time cannot fall below that of a request alone on the replica.
-    iteration_s = base_s + work_s / mean_iterations
-    for _ in range(_MAX_ITERATIONS):
-        busy = -np.expm1(-rate * mean_iterations * iteration_s)
-        share = rate * work_s / busy
-        if share >= 1:
-            return None
-        updated = base_s / (1 - share)
-        if abs(updated - iteration_s) < 1e-10 * updated:
-            return float(updated), float(busy)
-        iteration_s = 0.5 * (iteration_s + updated)
-    return None
+def open_queue_probability(
+    work: RequestWork, arrival_rate_rps: float, decoding: np.ndarray, decode_s: np.ndarray
+) -> np.ndarray:
+    """float64[j], distribution of a prefill queue with arrivals of its own, given what is decoding at each length.
+
+    Parameters
+    ----------
+    work : RequestWork
+    arrival_rate_rps : float
+    decoding, decode_s : np.ndarray
+        float64[j], requests decoding and the decode part of an iteration, s, with 0, 1, ... in the queue.
+    """
+    profile = work.profile
+    chunk = np.clip(profile.max_batched_tokens - decoding, 1.0, work.chunk_tokens)
+    chunks = work.prompt_tokens / chunk
+    chunks[:2] *= work.mean_chunks(float(chunk[1])) / chunks[1]
+    log_step = np.log(arrival_rate_rps * (chunks * (profile.base_s + decode_s) + work.prefill_s))
+    log_weight = np.concatenate([[0.0], np.cumsum(log_step[1:])])
+    probability = np.exp(log_weight - log_weight.max())
+    return np.asarray(probability / probability.sum())
+
+
+def _mean_decoding(
+    probability: np.ndarray, serve_rps: np.ndarray, finish_rps: np.ndarray, arrival_rate_rps: float
+) -> np.ndarray:
+    """float64[j], mean requests decoding by queue length: balance of their number at each length.
+
+    With x_j the mean times the probability: ``r x_(j-1) - (r + mu_j + nu_j) x_j + mu_(j+1) x_(j+1) + r p_j = 0``; the
+    longest queue takes no arrivals.
+    """
+    arrive_rps = np.full(len(probability), arrival_rate_rps)
+    arrive_rps[-1] = 0.0
+    bands = np.zeros((3, len(probability)))
+    bands[0, 1:] = serve_rps[1:]
+    bands[1] = -(arrive_rps + serve_rps + finish_rps)
+    bands[2, :-1] = arrive_rps[:-1]
+    # Scaled by the probabilities, so that the mean itself is solved for where they are tiny.
+    scale = np.maximum(probability, 1e-300)
+    bands[0, 1:] *= scale[1:] / scale[:-1]
+    bands[2, :-1] *= scale[:-1] / scale[1:]
+    return np.asarray(linalg.solve_banded((1, 1), bands, -arrive_rps))
+
+
+def closed_throughput_rps(work: RequestWork) -> np.ndarray:
+    """float64[n + 1], requests finished per second while 0 ... n are present and each finished one is replaced.
+
+    Prefill is a queue of one server and decode a delay whose speed depends on both; the number in the queue is then a
+    birth-death process, whose solution this is.
+    """
+    most = work.slots + _WAITING_BEYOND_SLOTS
+    queue = prefill_queue(work, np.arange(most + 1), most, work.step_s)
+    return np.asarray((queue.distribution() * queue.join_rps).sum(axis=1))

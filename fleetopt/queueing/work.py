@@ -1,0 +1,197 @@
+"""What the requests of a length mixture ask of a replica: moments, condensed lengths, and how they spread over time."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from fleetopt.profiles import GpuProfile
+from fleetopt.queueing.replica import closed_throughput_rps
+from fleetopt.queueing.response import IterationResponse, iteration_response
+
+_OVERFLOW_QUANTILE = 2.326
+"""Standard normal quantile of 99 %: KV may overflow its share 1 % of the time."""
+_BODY_POINTS, _POINTS_PER_DECADE = 100, 25
+_JOINT_PROMPT, _JOINT_OUTPUT = (16, 5), (12, 4)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class RequestWork:
+    """What requests of a mixture ask of a replica of one profile.
+
+    Attributes
+    ----------
+    profile : GpuProfile
+    chunk_tokens : int
+        Most prompt tokens of one request in one iteration.
+    prompt_tokens : float
+        Mean prompt, tokens.
+    prefill_s, decode_s : float
+        Mean GPU time of a request's prompt and of its decode steps, beyond the iterations' base, s.
+    prefill_only_s : float
+        The same of the prompt in iterations without a decode step, s.
+    tokens, steps : float
+        Mean tokens that pass through the budget, and mean decode steps.
+    iterations : float
+        Mean iterations that a request takes part in.
+    step_s, step_variance_s2 : float
+        Mean and variance of the GPU time of one decode step, over all steps of all requests, s and s^2.
+    kv_tokens : float
+        Mean KV of a running request, tokens.
+    slots : int
+        Requests that fit at once: the engine's limit, or as many as the KV cache holds 99 % of the time.
+    prompt_points, output_points : tuple of np.ndarray
+        Share and length, float64[k] each: the marginal distributions, condensed.
+    joint_points : tuple of np.ndarray
+        Share, prompt and output, float64[k] each: the joint distribution, condensed further.
+    """
+
+    profile: GpuProfile
+    chunk_tokens: int
+    prompt_tokens: float
+    prefill_s: float
+    decode_s: float
+    prefill_only_s: float
+    tokens: float
+    steps: float
+    iterations: float
+    step_s: float
+    step_variance_s2: float
+    kv_tokens: float
+    slots: int
+    prompt_points: tuple[np.ndarray, np.ndarray]
+    output_points: tuple[np.ndarray, np.ndarray]
+    joint_points: tuple[np.ndarray, np.ndarray, np.ndarray]
+
+    @property
+    def work_s(self) -> float:
+        """Mean GPU time of a request beyond the iterations' base, s."""
+        return self.prefill_s + self.decode_s
+
+    @cached_property
+    def prompt_work_s(self) -> np.ndarray:
+        """float64[k], GPU time of the prompt at each of ``prompt_points`` beyond the iterations' base, s."""
+        prompt, profile = self.prompt_points[1], self.profile
+        return profile.per_prefill_token_s * prompt + profile.per_prefill_attention_s * prompt**2 / 2
+
+    @cached_property
+    def prompt_only_s(self) -> np.ndarray:
+        """float64[k], the same in iterations without a decode step, s."""
+        prompt, profile = self.prompt_points[1], self.profile
+        return profile.prefill_only_per_token_s * prompt + profile.prefill_only_per_attention_s * prompt**2 / 2
+
+    @cached_property
+    def response(self) -> IterationResponse:
+        """How requests, their GPU time and their presence are spread over the iterations; computed once."""
+        return iteration_response(self.profile, self.chunk_tokens, *self.joint_points)
+
+    @cached_property
+    def throughput_rps(self) -> np.ndarray:
+        """float64[n + 1], what a replica finishes per second while it holds 0 ... n requests; computed once."""
+        return closed_throughput_rps(self)
+
+    def mean_chunks(self, chunk_tokens: float) -> float:
+        """Mean chunks of a prompt, rounded up one by one, if a chunk holds that many tokens."""
+        share, prompt = self.prompt_points
+        return float(share @ np.ceil(prompt / chunk_tokens))
+
+
+def request_work(
+    profile: GpuProfile, weight: np.ndarray, prompt_tokens: np.ndarray, output_tokens: np.ndarray
+) -> RequestWork:
+    """Work that the requests of a length mixture ask of a replica.
+
+    Parameters
+    ----------
+    profile : GpuProfile
+    weight, prompt_tokens, output_tokens : np.ndarray
+        float64[k]; weights need not be normalised.
+
+    Notes
+    -----
+    A request makes ``output - 1`` decode steps at contexts ``prompt + 1 ... prompt + output - 1``; the chunks of its
+    prompt attend to ``prompt^2 / 2`` tokens in all, however they are cut.
+    """
+    share = weight / weight.sum()
+    prompt, output, steps = prompt_tokens, output_tokens, output_tokens - 1
+    chunk_tokens = min(profile.max_chunk_tokens, profile.max_batched_tokens)
+    chunks = np.ceil(prompt / chunk_tokens)
+    kv_tokens, slots = _slots(profile, share, prompt, output, chunks)
+    context = steps * prompt + output * steps / 2
+    decode_s = float(share @ (profile.per_sequence_s * steps + profile.per_context_token_s * context))
+    mean_steps = float(share @ steps)
+    step_s, step_variance_s2 = 0.0, 0.0
+    if mean_steps > 0:
+        step_s = decode_s / mean_steps
+        # The context of a step is uniform between prompt + 1 and prompt + steps.
+        middle_s = profile.per_sequence_s + profile.per_context_token_s * (prompt + output / 2)
+        spread_s2 = profile.per_context_token_s**2 * (steps**2 - 1) / 12
+        step_variance_s2 = float(share @ (steps * ((middle_s - step_s) ** 2 + spread_s2))) / mean_steps
+    return RequestWork(
+        profile=profile,
+        chunk_tokens=chunk_tokens,
+        prompt_tokens=float(share @ prompt),
+        prefill_s=float(
+            share @ (profile.per_prefill_token_s * prompt + profile.per_prefill_attention_s * prompt**2 / 2)
+        ),
+        decode_s=decode_s,
+        prefill_only_s=float(
+            share @ (profile.prefill_only_per_token_s * prompt + profile.prefill_only_per_attention_s * prompt**2 / 2)
+        ),
+        tokens=float(share @ (prompt + steps)),
+        steps=mean_steps,
+        iterations=float(share @ (chunks + steps)),
+        step_s=step_s,
+        step_variance_s2=max(step_variance_s2, 0.0),
+        kv_tokens=kv_tokens,
+        slots=slots,
+        prompt_points=_condense(share, prompt),
+        output_points=_condense(share, output),
+        joint_points=_condense_joint(share, prompt, output),
+    )
+
+
+def _slots(
+    profile: GpuProfile, share: np.ndarray, prompt: np.ndarray, output: np.ndarray, chunks: np.ndarray
+) -> tuple[float, int]:
+    """Mean KV of a running request, tokens, and the requests that fit at once.
+
+    A running request holds a ramp from 0 to its prompt while it prefills and from there to its full length while it
+    decodes; ``m`` requests fit if ``m mean + z sqrt(m) deviation`` does.
+    """
+    steps, half_block = output - 1, profile.block_tokens / 2
+    iterations = float(share @ (chunks + steps))
+    first = chunks * (prompt / 2 + half_block) + steps * (prompt + output / 2 + half_block)
+    second = chunks * prompt**2 / 3 + steps * (prompt**2 + prompt * output + output**2 / 3)
+    mean = float(share @ first) / iterations
+    spread = _OVERFLOW_QUANTILE * np.sqrt(max(float(share @ second) / iterations - mean**2, 0.0))
+    root = (np.sqrt(spread**2 + 4 * mean * profile.kv_tokens) - spread) / (2 * mean)
+    return mean, max(1, min(profile.max_sequences, int(root**2)))
+
+
+def _groups(share: np.ndarray, values: np.ndarray, body_points: int, points_per_decade: int) -> np.ndarray:
+    """int64[n], the group of each value: equal shares in the body, ever finer towards the largest values."""
+    order = np.argsort(values, kind="stable")
+    ordered = share[order]
+    above = np.maximum(1 - (np.cumsum(ordered) - ordered / 2), 1e-6)
+    group = np.empty(len(values), dtype=np.int64)
+    group[order] = np.floor((1 - above) * body_points) + np.floor(-np.log10(above) * points_per_decade)
+    return group
+
+
+def _condense(share: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Condense a distribution to a few hundred points; group means are kept."""
+    _, index = np.unique(_groups(share, values, _BODY_POINTS, _POINTS_PER_DECADE), return_inverse=True)
+    mass = np.bincount(index, share)
+    return mass, np.bincount(index, share * values) / mass
+
+
+def _condense_joint(
+    share: np.ndarray, prompt: np.ndarray, output: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Condense a joint distribution to a few hundred points."""
+    by_output = _groups(share, output, *_JOINT_OUTPUT)
+    cell = _groups(share, prompt, *_JOINT_PROMPT) * (by_output.max() + 1) + by_output
+    _, index = np.unique(cell, return_inverse=True)
+    mass = np.bincount(index, share)
+    return mass, np.bincount(index, share * prompt) / mass, np.bincount(index, share * output) / mass

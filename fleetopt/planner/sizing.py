@@ -1,127 +1,18 @@
-"""Sizing of one pool: what the model predicts for a number of replicas, and the smallest number that holds."""
+"""Sizing of one pool: the smallest number of replicas that holds, by the queueing model."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from fleetopt.planner.mixture import PoolMixture
 from fleetopt.planner.plan import PoolPlan
 from fleetopt.profiles import GpuProfile
-from fleetopt.queueing.replica import ReplicaState, RequestWork, replica_state, request_work
-from fleetopt.queueing.waiting import dispatched_wait, mgc_wait, sum_exceeds
+from fleetopt.queueing.pool import PoolPrediction, predict_pool
+from fleetopt.queueing.stability import token_budget_load
+from fleetopt.queueing.work import RequestWork, request_work
 
-_P99 = 0.01
+_P99 = 0.99
 _MAX_REPLICAS = 1_000_000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PoolPrediction:
-    """What the model predicts of a pool: loads of its resources, and the tails of TTFT and TPOT."""
-
-    state: ReplicaState
-    slots: int
-    loads: dict[str, float]
-    ttft_p99_s: float
-    tpot_p99_s: float
-
-
-def predict_pool(work: RequestWork, arrival_rate_rps: float, replicas: int) -> PoolPrediction | None:
-    """Predict a pool of identical replicas under Poisson arrivals; None where it is unstable.
-
-    The time to first token is the sum of the rest of the running iteration, the wait for a slot (M/G/c over the slots
-    of all replicas), the wait for the prefill of others (each replica takes prompts one after the other, as fast as its
-    token budget and its decode steps allow; see `dispatched_wait`), and the request's own prefill at the loaded
-    iteration time. Its P99 is that of the sum over the mixture, not a sum of P99s.
-
-    Parameters
-    ----------
-    work : RequestWork
-    arrival_rate_rps : float
-        Rate of the pool, 1/s.
-    replicas : int
-    """
-    state = replica_state(work, arrival_rate_rps / replicas)
-    if state is None or state.running >= work.slots:
-        return None
-    profile = work.profile
-    budget_tokens = max(1.0, profile.max_batched_tokens - state.decoding)
-    chunk_tokens = min(work.chunk_tokens, budget_tokens)
-    share, prompt = work.prompt_points
-    own_work_s = profile.per_prefill_token_s * prompt + profile.per_prefill_attention_s * prompt**2 / 2
-    occupied_s = prompt / budget_tokens * state.decode_iteration_s + own_work_s
-    mean_s = float(share @ occupied_s)
-    prefill_load = arrival_rate_rps * mean_s / replicas
-    if prefill_load >= 1:
-        return None
-    slot_wait = mgc_wait(
-        replicas * work.slots, arrival_rate_rps, work.iterations * state.iteration_s, work.iterations_cv2
-    )
-    prefill_wait = dispatched_wait(replicas, arrival_rate_rps, mean_s, float(share @ occupied_s**2) / mean_s**2 - 1)
-    own_s = np.ceil(prompt / chunk_tokens) * state.decode_iteration_s + own_work_s + state.iteration_s / 2
-
-    def exceeds(limit_s: float) -> float:
-        return float(share @ sum_exceeds(slot_wait, prefill_wait, limit_s - own_s))
-
-    return PoolPrediction(
-        state=state,
-        slots=work.slots,
-        loads={
-            "token budget": state.budget_load,
-            "prefill": prefill_load,
-            "slots": state.running / work.slots,
-        },
-        ttft_p99_s=_tail_quantile(exceeds, float(own_s.max())),
-        tpot_p99_s=_tpot_p99(work, state, chunk_tokens, arrival_rate_rps / replicas),
-    )
-
-
-def unloaded_ttft_p99_s(work: RequestWork) -> float:
-    """P99 time to first token of requests that are alone on their replica, s: no fleet does better."""
-    profile = work.profile
-    share, prompt = work.prompt_points
-    own_s = (
-        np.ceil(prompt / work.chunk_tokens) * profile.prefill_only_base_s
-        + profile.prefill_only_per_token_s * prompt
-        + profile.prefill_only_per_attention_s * prompt**2 / 2
-    )
-    order = np.argsort(own_s)
-    return float(own_s[order][np.searchsorted(np.cumsum(share[order]), 1 - _P99)])
-
-
-def _tail_quantile(exceeds: Callable[[float], float], start: float) -> float:
-    """Solve exceeds(x) = 1 % by bisection, x from 0 upwards."""
-    low, high = 0.0, max(start, 1e-6)
-    while exceeds(high) > _P99:
-        low, high = high, 2 * high
-    for _ in range(40):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if exceeds(middle) > _P99 else (low, middle)
-    return high
-
-
-def _tpot_p99(work: RequestWork, state: ReplicaState, chunk_tokens: float, rate: float) -> float:
-    """P99 over requests of the mean time per output token, s.
-
-    Iterations with a prefill chunk are longer than those without; a request's mean over its steps is taken as normal.
-    """
-    share, output = work.output_points
-    has_steps = output > 1
-    if not has_steps.any():
-        return state.iteration_s
-    share, steps = share[has_steps] / share[has_steps].sum(), output[has_steps] - 1
-    chunks_per_iteration = rate * work.prefill_s / state.busy * state.iteration_s
-    full_chunk_s = work.prefill_s / float(work.prompt_points[0] @ work.prompt_points[1]) * chunk_tokens
-    with_chunk = min(1.0, chunks_per_iteration / full_chunk_s) if full_chunk_s > 0 else 0.0
-    deviation = np.sqrt(with_chunk * (1 - with_chunk)) * full_chunk_s
-    if deviation == 0:
-        return state.iteration_s
-
-    def exceeds(limit_s: float) -> float:
-        return float(share @ stats.norm.sf((limit_s - state.iteration_s) * np.sqrt(steps) / deviation))
-
-    return min(_tail_quantile(exceeds, state.iteration_s), state.decode_iteration_s + full_chunk_s)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +49,7 @@ def size_pool(
             f"the {name} pool needs {requirements.max_context_tokens:,}"
         )
     work = request_work(profile, mixture.weight, mixture.prompt_tokens, mixture.output_tokens)
-    unloaded_s = unloaded_ttft_p99_s(work)
+    unloaded_s = work.unloaded_ttft_quantile_s(_P99)
     if unloaded_s > requirements.slo_ttft_p99_s:
         return (
             f"the {name} pool's P99 TTFT is {unloaded_s:.3g} s on idle {profile.name} replicas, "
@@ -211,26 +102,47 @@ def _describe(
         slots_per_replica=work.slots,
         slot_utilization=prediction.state.running / work.profile.max_sequences,
         kv_utilization=prediction.state.kv_utilization,
-        ttft_p99_s=prediction.ttft_p99_s,
-        tpot_p99_s=prediction.tpot_p99_s,
+        ttft_p99_s=prediction.ttft.quantile(_P99),
+        tpot_p99_s=_tpot_p99_s(prediction),
         residence_s=work.iterations * prediction.state.iteration_s,
         binding=binding,
     )
 
 
+def _tpot_p99_s(prediction: PoolPrediction) -> float:
+    """P99 time per output token, s; where no request has two tokens, the time of an iteration."""
+    quantile_s = prediction.tpot.quantile(_P99)
+    return prediction.state.iteration_s if np.isnan(quantile_s) else quantile_s
+
+
+def _loads(work: RequestWork, prediction: PoolPrediction) -> dict[str, float]:
+    """Load of each resource of a replica as a share of its capacity."""
+    state = prediction.state
+    return {
+        "token budget": state.budget_load,
+        "prefill": state.prefill_load,
+        "slots": state.running / work.slots,
+    }
+
+
 def _shortfall(work: RequestWork, arrival_rate_rps: float, replicas: int, requirements: PoolRequirements) -> str | None:
-    """What a number of replicas fails on; None if it meets everything."""
+    """What a number of replicas fails on; None if it meets everything. The cheapest checks come first."""
     if replicas < 1:
         return "one replica is the least"
+    budget_load = token_budget_load(work, arrival_rate_rps / replicas)
+    if budget_load >= 1:
+        return "stability"
+    if budget_load > requirements.max_utilization:
+        return "load of the token budget"
     prediction = predict_pool(work, arrival_rate_rps, replicas)
     if prediction is None:
         return "stability"
-    for resource, load in prediction.loads.items():
+    for resource, load in _loads(work, prediction).items():
         if load > requirements.max_utilization:
             return f"load of the {resource}"
-    if prediction.ttft_p99_s > requirements.slo_ttft_p99_s:
-        return "P99 TTFT"
-    return None
+    # One evaluation at the target is cheaper than the quantile, and decides the same.
+    late = float(prediction.ttft.exceeds(np.array([requirements.slo_ttft_p99_s]))[0])
+    return "P99 TTFT" if late > 1 - _P99 else None
 
 
 def _smallest(work: RequestWork, arrival_rate_rps: float, requirements: PoolRequirements) -> tuple[int, str] | None:

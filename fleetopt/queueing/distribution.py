@@ -11,6 +11,24 @@ _WIDEST_SHARE, _NARROWEST_SHARE = 0.85, 0.15
 _MOST_GRIDS = 40
 
 
+def gamma_nodes(variation: float) -> tuple[np.ndarray, np.ndarray]:
+    """Three values with mean 1 that stand for a Gamma distribution, and their weights.
+
+    Parameters
+    ----------
+    variation : float
+        Its squared coefficient of variation.
+
+    References
+    ----------
+    Gauss-Hermite rule of three points, through the cube root transform of E. B. Wilson and M. M. Hilferty (1931).
+    """
+    normal = np.array([-np.sqrt(3.0), 0.0, np.sqrt(3.0)])
+    weights = np.array([1.0, 4.0, 1.0]) / 6
+    values = np.maximum(1 - variation / 9 + normal * np.sqrt(variation) / 3, 0.0) ** 3
+    return values / (weights @ values), weights
+
+
 @dataclass(frozen=True)
 class Grid:
     """Equidistant times from 0 on which a distribution is computed.

@@ -2,14 +2,9 @@
 
 from dataclasses import dataclass
 
-import numpy as np
-
 from fleetopt.queueing.routing import Occupancy, least_loaded_occupancy
 from fleetopt.queueing.stability import token_budget_load
 from fleetopt.queueing.work import RequestWork
-
-_SHORTEST_BASE_S = 1e-6
-"""A profile without a base time would make iterations of no time and no end; a microsecond keeps them countable."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -25,6 +20,12 @@ class PoolState:
         Share of time in an iteration.
     running : float
         Mean requests running per replica, over all time.
+    decode_s : float
+        Decode part of a mean iteration, s.
+    chunk_share : float
+        Share of the decode steps in iterations with a prefill chunk.
+    chunk_tokens : float
+        Most prompt tokens of a mean iteration.
     decode_found_s, decode_variance_s2 : float
         Decode part of the iteration that an arrival finds on a busy replica: mean, s, and variance, s^2.
     prefill_load : float
@@ -39,11 +40,19 @@ class PoolState:
     iteration_s: float
     busy: float
     running: float
+    decode_s: float
+    chunk_share: float
+    chunk_tokens: float
     decode_found_s: float
     decode_variance_s2: float
     prefill_load: float
     kv_utilization: float
     budget_load: float
+
+    @property
+    def decode_variation(self) -> float:
+        """Squared coefficient of variation of the decode part that arrivals find; 0 where nobody decodes."""
+        return self.decode_variance_s2 / self.decode_found_s**2 if self.decode_found_s > 0 else 0.0
 
 
 def pool_state(work: RequestWork, arrival_rate_rps: float, replicas: int) -> PoolState | None:
@@ -67,36 +76,44 @@ def pool_state(work: RequestWork, arrival_rate_rps: float, replicas: int) -> Poo
     ----------
     WAIT, arXiv 2504.11320, section 2.2, for beta = 1 and no covariance.
     """
-    profile, rate = work.profile, arrival_rate_rps / replicas
+    rate = arrival_rate_rps / replicas
     budget_load = token_budget_load(work, rate)
-    throughput_rps = work.throughput_rps
-    if budget_load >= 1 or rate >= throughput_rps[-1]:
+    if budget_load >= 1:
+        return None
+    throughput_rps = work.capacity.throughput_rps
+    if rate >= throughput_rps[-1]:
         return None
     occupancy = least_loaded_occupancy(throughput_rps, arrival_rate_rps, replicas)
-    base_s = max(profile.base_s, _SHORTEST_BASE_S)
-    # A request needs at least an iteration, whatever the model of the occupancy says.
-    busy = min(1.0, max(occupancy.busy, rate * (work.work_s + base_s)))
-    iteration_s = base_s / (1 - rate * work.work_s / busy)
-    joins, decoding = rate * iteration_s / busy, rate * work.steps * iteration_s / busy
-    decode_s = joins * work.decode_s
-    chunk_tokens = max(1.0, min(work.chunk_tokens, profile.max_batched_tokens - decoding))
-    prefill_load = min(
-        1.0, rate * (work.prompt_tokens / chunk_tokens * (profile.base_s + decode_s) + work.prefill_s)
-    )
-    running_time, decode_time, decode_variance = work.response.covariance(rate, joins, prefill_load)
+    # Whatever the model of the occupancy says, iterations are no fuller than the token budget allows.
+    busy = min(1.0, max(occupancy.busy, budget_load))
+    iteration_s = work.base_s / (1 - rate * work.work_s / busy)
+    joins = rate * iteration_s / busy
+    decoding, decode_s = joins * work.steps, joins * work.decode_s
+    service_s = work.service_s(decoding, decode_s / max(decoding, 1e-300))
+    share = work.prompt_points[0]
+    mean_service_s = float(share @ service_s)
+    prefill_load = min(1.0, rate * mean_service_s)
+    residual_s = float(share @ service_s**2) / (2 * mean_service_s)
+    moves = work.response.fluctuation(rate, joins, prefill_load, residual_s / iteration_s)
     # A busy replica holds at least one request, so at light load there is less to fluctuate.
     present = joins * work.iterations
     freedom = max(0.0, 1 - present * (1 - busy)) / replicas
-    running = busy * (present + freedom * running_time / iteration_s)
+    running = busy * (present + freedom * moves.running_time / iteration_s)
+    if running >= work.slots:
+        return None
+    steps = occupancy.over_time * throughput_rps
     spread = (1 - 1 / replicas) * decoding * work.step_variance_s2
     return PoolState(
         occupancy=occupancy,
         iteration_s=iteration_s,
         busy=busy,
         running=running,
-        decode_found_s=decode_s + freedom * decode_time / iteration_s,
-        decode_variance_s2=spread + max(0.0, freedom * decode_variance - decoding * work.step_s**2 / replicas),
+        decode_found_s=decode_s + freedom * moves.decode_time / iteration_s,
+        decode_variance_s2=spread + max(0.0, freedom * moves.decode_variance - decoding * work.step_s**2 / replicas),
+        decode_s=decode_s,
+        chunk_share=1 - float(steps @ work.capacity.free_share) / float(steps.sum()),
+        chunk_tokens=work.chunk_beside(decoding),
         prefill_load=prefill_load,
-        kv_utilization=running * work.kv_tokens / profile.kv_tokens,
+        kv_utilization=running * work.kv_tokens / work.profile.kv_tokens,
         budget_load=budget_load,
     )

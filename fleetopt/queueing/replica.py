@@ -53,7 +53,7 @@ def replica_speed(work: RequestWork, most_decoding: int, step_s: float) -> Repli
     profile = work.profile
     counts = np.arange(most_decoding + 1)
     chunk = np.clip(profile.max_batched_tokens - counts, 1, work.chunk_tokens)
-    free_s = np.maximum(profile.base_s + step_s * counts, _SHORTEST_S)
+    free_s = np.maximum(work.base_s + step_s * counts, _SHORTEST_S)
     # The mean of a rounded quotient is nearly linear over the little that a chunk shrinks.
     alone = np.interp(counts, [0, max(most_decoding, 1)], [work.mean_chunks(chunk[0]), work.mean_chunks(chunk[-1])])
     queued = work.prompt_tokens / chunk
@@ -126,9 +126,7 @@ def prefill_queue(work: RequestWork, present: np.ndarray, longest: int, step_s: 
     )
 
 
-def open_prefill_queue(
-    work: RequestWork, arrival_rate_rps: float, longest: int
-) -> tuple[np.ndarray, np.ndarray]:
+def open_prefill_queue(work: RequestWork, arrival_rate_rps: float, longest: int) -> tuple[np.ndarray, np.ndarray]:
     """Distribution of the prefill queue of a replica with arrivals of its own, and what it decodes meanwhile.
 
     Parameters
@@ -176,7 +174,7 @@ def open_prefill_queue(
 
 
 def open_queue_probability(
-    work: RequestWork, arrival_rate_rps: float, decoding: np.ndarray, decode_s: np.ndarray
+    work: RequestWork, arrival_rate_rps: float, decoding: np.ndarray, decode_s: np.ndarray, highest_load: float
 ) -> np.ndarray:
     """float64[j], distribution of a prefill queue with arrivals of its own, given what is decoding at each length.
 
@@ -191,7 +189,8 @@ def open_queue_probability(
     chunk = np.clip(profile.max_batched_tokens - decoding, 1.0, work.chunk_tokens)
     chunks = work.prompt_tokens / chunk
     chunks[:2] *= work.mean_chunks(float(chunk[1])) / chunks[1]
-    log_step = np.log(arrival_rate_rps * (chunks * (profile.base_s + decode_s) + work.prefill_s))
+    load = arrival_rate_rps * (chunks * (work.base_s + decode_s) + work.prefill_s)
+    log_step = np.log(np.minimum(load, highest_load))
     log_weight = np.concatenate([[0.0], np.cumsum(log_step[1:])])
     probability = np.exp(log_weight - log_weight.max())
     return np.asarray(probability / probability.sum())
@@ -218,12 +217,32 @@ def _mean_decoding(
     return np.asarray(linalg.solve_banded((1, 1), bands, -arrive_rps))
 
 
-def closed_throughput_rps(work: RequestWork) -> np.ndarray:
-    """float64[n + 1], requests finished per second while 0 ... n are present and each finished one is replaced.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReplicaCapacity:
+    """What a replica does while 0 ... n requests are present and each finished one is replaced; float64[n + 1] each.
+
+    Attributes
+    ----------
+    throughput_rps : np.ndarray
+        Requests finished per second.
+    free_share : np.ndarray
+        Share of the decode steps in iterations without a prefill chunk.
+    """
+
+    throughput_rps: np.ndarray
+    free_share: np.ndarray
+
+
+def replica_capacity(work: RequestWork) -> ReplicaCapacity:
+    """Capacity of a replica by the requests present, up to some more than its slots.
 
     Prefill is a queue of one server and decode a delay whose speed depends on both; the number in the queue is then a
     birth-death process, whose solution this is.
     """
     most = work.slots + _WAITING_BEYOND_SLOTS
     queue = prefill_queue(work, np.arange(most + 1), most, work.step_s)
-    return np.asarray((queue.distribution() * queue.join_rps).sum(axis=1))
+    joins_rps = queue.distribution() * queue.join_rps
+    throughput_rps = joins_rps.sum(axis=1)
+    return ReplicaCapacity(
+        throughput_rps=throughput_rps, free_share=joins_rps[:, 0] / np.maximum(throughput_rps, _SHORTEST_S)
+    )

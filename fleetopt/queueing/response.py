@@ -6,9 +6,31 @@ import numpy as np
 
 from fleetopt.profiles import GpuProfile
 
-_FREQUENCIES = 96
+_FREQUENCIES = 64
 _LOWEST_CYCLES, _HIGHEST = 0.003, 0.7
 """Lowest frequency, in radians per longest residence, and the highest, in radians per iteration."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fluctuation:
+    """Second moments over iterations.
+
+    Attributes
+    ----------
+    running_time : float
+        Covariance of running requests and the time of an iteration, s.
+    decode_time : float
+        Covariance of the decode part of an iteration and all of it, s^2.
+    running_variance : float
+        Variance of running requests.
+    decode_variance : float
+        Variance of the decode part of an iteration, s^2.
+    """
+
+    running_time: float
+    decode_time: float
+    running_variance: float
+    decode_variance: float
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -26,7 +48,7 @@ class IterationResponse:
         complex128[f].
     presence_decode, presence_prefill, decode_prefill : np.ndarray
         complex128[f], mean of the first times the conjugate of the second.
-    decode_decode, prefill_prefill : np.ndarray
+    presence_presence, decode_decode, prefill_prefill : np.ndarray
         float64[f], mean squares.
     """
 
@@ -37,16 +59,22 @@ class IterationResponse:
     presence_decode: np.ndarray
     presence_prefill: np.ndarray
     decode_prefill: np.ndarray
+    presence_presence: np.ndarray
     decode_decode: np.ndarray
     prefill_prefill: np.ndarray
 
-    def covariance(self, arrival_rate_rps: float, joins: float, prefill_share: float) -> tuple[float, float, float]:
-        """Covariances over iterations of what runs, of the iteration time and of its decode part.
+    def fluctuation(self, arrival_rate_rps: float, joins: float, prefill_share: float, prefill: float) -> Fluctuation:
+        """Fluctuations, over iterations, of what runs and of how long an iteration lasts.
 
         Requests join at a rate that is proportional to the length of the running iteration, and every request adds to
         that length while it runs: a self-exciting (Hawkes) process. A request with its descendants is its own
         transform times ``1 / (1 - r C)``, where C is the mean transform of its time; covariances are those of shot
         noise (Campbell) of such clusters.
+
+        Prompts are prefilled one after the other, which smooths what joins. Of the variability of arrivals a share
+        ``1 - load^2`` comes out of a busy queue (Marshall, 1968; Whitt, 1983), but slow fluctuations pass whole; slow
+        is against the relaxation time of the queue, ``service / (1 - sqrt(load))^2`` (Morse, 1955). So much of the
+        prefill is taken as exciting.
 
         Parameters
         ----------
@@ -55,41 +83,46 @@ class IterationResponse:
         joins : float
             Mean requests that join per iteration.
         prefill_share : float
-            Load of the prefill, below 1. Prompts are prefilled one after the other, so what joins is smoothed: of the
-            arrivals' variability a share ``1 - load^2`` comes through (Whitt, 1983, eq. 38), and so much of the
-            prefill time is taken as exciting.
-
-        Returns
-        -------
-        running_time, decode_time, decode_variance : float
-            Covariance of running requests and iteration time, s; of the decode part and the iteration time, s^2;
-            variance of the decode part, s^2.
+            Load of the prefill queue, 0 to 1.
+        prefill : float
+            Mean iterations that a prompt occupies that queue.
 
         References
         ----------
-        A. G. Hawkes (1971), Biometrika 58(1); W. Whitt (1983), The Queueing Network Analyzer, Bell System Technical
-        Journal 62(9).
+        A. G. Hawkes (1971), Biometrika 58(1); K. T. Marshall (1968), SIAM J. Appl. Math. 16(2); W. Whitt (1983), The
+        Queueing Network Analyzer, Bell System Technical Journal 62(9).
         """
-        smoothing, rate = max(0.0, 1 - prefill_share**2), arrival_rate_rps
+        forgets = prefill / max(1 - np.sqrt(prefill_share), 1e-3) ** 2
+        fast = (self.omega * forgets) ** 2 / (1 + (self.omega * forgets) ** 2)
+        smoothing, rate = 1 - prefill_share**2 * fast, arrival_rate_rps
         time = self.decode + smoothing * self.prefill
         cross = 2 * smoothing * self.decode_prefill.real
         time_time = self.decode_decode + cross + smoothing**2 * self.prefill_prefill
         decode_time = self.decode_decode + smoothing * self.decode_prefill
+        presence_time = self.presence_decode + smoothing * self.presence_prefill
         gain = 1 / (1 - rate * time)
-        power = time_time * np.abs(gain) ** 2
-        running_time = (self.presence_decode + smoothing * self.presence_prefill) * np.conj(gain)
-        running_time = running_time + rate * power * self.presence
-        decode_power = self.decode_decode + 2 * rate * (np.conj(decode_time) * self.decode * gain).real
-        decode_power = decode_power + rate**2 * power * np.abs(self.decode) ** 2
-        decode_with_time = decode_time * np.conj(gain) + rate * power * self.decode
-        return (
-            joins * self._integral(running_time.real),
-            joins * self._integral(decode_with_time.real),
-            joins * self._integral(decode_power),
+        power = rate * time_time * np.abs(gain) ** 2
+        both = np.conj(gain)
+        return Fluctuation(
+            running_time=joins * self._integral(presence_time * both + power * self.presence),
+            decode_time=joins * self._integral(decode_time * both + power * self.decode),
+            running_variance=joins
+            * self._integral(
+                self.presence_presence
+                + 2 * rate * np.conj(presence_time) * self.presence * gain
+                + rate * power * np.abs(self.presence) ** 2
+            ),
+            decode_variance=joins
+            * self._integral(
+                self.decode_decode
+                + 2 * rate * np.conj(decode_time) * self.decode * gain
+                + rate * power * np.abs(self.decode) ** 2
+            ),
         )
 
     def _integral(self, spectrum: np.ndarray) -> float:
         """1 / pi times the integral over positive frequencies; the spectrum is flat below the lowest."""
+        spectrum = spectrum.real
         area = np.sum(np.diff(self.omega) * (spectrum[1:] + spectrum[:-1])) / 2 + self.omega[0] * spectrum[0]
         return float(area / np.pi)
 
@@ -132,14 +165,13 @@ def iteration_response(
         presence_decode=_mean(share, presence * np.conj(decode)),
         presence_prefill=_mean(share, presence * np.conj(prefill)),
         decode_prefill=_mean(share, decode * np.conj(prefill)),
+        presence_presence=_mean(share, np.abs(presence) ** 2),
         decode_decode=_mean(share, np.abs(decode) ** 2),
         prefill_prefill=_mean(share, np.abs(prefill) ** 2),
     )
 
 
-def _transform(
-    omega: np.ndarray, start: np.ndarray, length: np.ndarray, level: np.ndarray, slope: float
-) -> np.ndarray:
+def _transform(omega: np.ndarray, start: np.ndarray, length: np.ndarray, level: np.ndarray, slope: float) -> np.ndarray:
     """complex128[k, f]: transform of ``level + slope (x - start)`` for x from start over a length."""
     turn = 1j * omega
     at_start = np.exp(-start[:, None] * turn)

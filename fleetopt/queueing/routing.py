@@ -7,6 +7,7 @@ import numpy as np
 
 _MOST_POINTS = 4096
 _PHASES = 64
+_NEGLIGIBLE_LOG = 40.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,9 +57,9 @@ def least_loaded_occupancy(throughput_rps: np.ndarray, arrival_rate_rps: float, 
     levels, but for departures not yet made good: each leaves one replica a level lower and another a level higher than
     in balance. These pairs come and go as a birth-death process too, whose births stop as replicas in balance run out.
     """
-    most = len(throughput_rps) - 2
-    stride = max(1, -(-replicas * most // _MOST_POINTS))
-    total = np.arange(0, replicas * most, stride)
+    low, high = _likely_levels(throughput_rps[:-1], arrival_rate_rps / replicas, replicas)
+    stride = max(1, -(-replicas * (high - low) // _MOST_POINTS))
+    total = np.arange(replicas * low, replicas * high, stride)
     level, above = np.divmod(total, replicas)
     mean_pairs, no_pair = _unbalanced(replicas)
     phase = above * len(no_pair) // replicas
@@ -67,7 +68,9 @@ def least_loaded_occupancy(throughput_rps: np.ndarray, arrival_rate_rps: float, 
     if replicas == 1:
         is_low = np.zeros_like(is_low)
     # Below one each, pairs are left over from when there were more; they go as their two requests finish.
-    left_over = mean_pairs[0] * replicas * (total / replicas) ** 2 * np.exp(np.minimum(total - replicas, 0) / np.sqrt(replicas))
+    left_over = (
+        mean_pairs[0] * replicas * (total / replicas) ** 2 * np.exp(np.minimum(total - replicas, 0) / np.sqrt(replicas))
+    )
     pairs = np.where(is_low, np.minimum(left_over, total / 2), pairs)
     centre = np.where(is_low, 1, level)
     lower = np.where(is_low, replicas - total + pairs, pairs) / replicas
@@ -89,6 +92,14 @@ def least_loaded_occupancy(throughput_rps: np.ndarray, arrival_rate_rps: float, 
         found=distribution(centre, found) + distribution(below, np.where(is_low, 1.0, 0.0)),
         found_after_departure=distribution(below, np.where(is_low, 0.0, 1 - balanced)),
     )
+
+
+def _likely_levels(throughput_rps: np.ndarray, rate: float, replicas: int) -> tuple[int, int]:
+    """First and last number of requests per replica, about, between which the pool's total nearly always lies."""
+    with np.errstate(divide="ignore"):
+        log_weight = replicas * np.cumsum(np.log(rate / np.maximum(throughput_rps[1:], 1e-300)))
+    likely = np.flatnonzero(np.r_[0.0, log_weight] > max(0.0, float(log_weight.max())) - _NEGLIGIBLE_LOG)
+    return max(0, int(likely[0]) - 2), min(len(throughput_rps) - 1, int(likely[-1]) + 2)
 
 
 def _birth_death(birth_rps: float, death_rps: np.ndarray, stride: int) -> np.ndarray:

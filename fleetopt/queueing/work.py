@@ -6,13 +6,14 @@ from functools import cached_property
 import numpy as np
 
 from fleetopt.profiles import GpuProfile
-from fleetopt.queueing.replica import closed_throughput_rps
+from fleetopt.queueing.replica import ReplicaCapacity, replica_capacity
 from fleetopt.queueing.response import IterationResponse, iteration_response
 
+_SHORTEST_BASE_S = 1e-6
 _OVERFLOW_QUANTILE = 2.326
 """Standard normal quantile of 99 %: KV may overflow its share 1 % of the time."""
-_BODY_POINTS, _POINTS_PER_DECADE = 100, 25
-_JOINT_PROMPT, _JOINT_OUTPUT = (16, 5), (12, 4)
+_BODY_POINTS, _POINTS_PER_DECADE = 100, 50
+_JOINT_PROMPT, _JOINT_OUTPUT = (10, 4), (8, 3)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -64,6 +65,11 @@ class RequestWork:
     joint_points: tuple[np.ndarray, np.ndarray, np.ndarray]
 
     @property
+    def base_s(self) -> float:
+        """Base time of an iteration, s; without one iterations would take no time, so it is at least a microsecond."""
+        return max(self.profile.base_s, _SHORTEST_BASE_S)
+
+    @property
     def work_s(self) -> float:
         """Mean GPU time of a request beyond the iterations' base, s."""
         return self.prefill_s + self.decode_s
@@ -86,9 +92,30 @@ class RequestWork:
         return iteration_response(self.profile, self.chunk_tokens, *self.joint_points)
 
     @cached_property
-    def throughput_rps(self) -> np.ndarray:
-        """float64[n + 1], what a replica finishes per second while it holds 0 ... n requests; computed once."""
-        return closed_throughput_rps(self)
+    def capacity(self) -> ReplicaCapacity:
+        """What a replica finishes by the requests that it holds; computed once."""
+        return replica_capacity(self)
+
+    @cached_property
+    def unloaded_ttft_s(self) -> np.ndarray:
+        """float64[k], time to first token at each of ``prompt_points`` on an idle replica, s."""
+        chunks = np.ceil(self.prompt_points[1] / self.chunk_tokens)
+        return np.asarray(chunks * self.profile.prefill_only_base_s + self.prompt_only_s)
+
+    def unloaded_ttft_quantile_s(self, probability: float) -> float:
+        """Quantile of the time to first token of requests that are alone on their replica, s."""
+        order = np.argsort(self.unloaded_ttft_s)
+        share = self.prompt_points[0][order]
+        return float(np.interp(probability, np.cumsum(share) - share / 2, self.unloaded_ttft_s[order]))
+
+    def chunk_beside(self, decoding: float) -> float:
+        """Most prompt tokens of an iteration in which that many requests decode."""
+        return max(1.0, min(self.chunk_tokens, self.profile.max_batched_tokens - decoding))
+
+    def service_s(self, decoding: float, step_s: float) -> np.ndarray:
+        """float64[k], time to prefill each of ``prompt_points`` beside decode steps of ``step_s`` each, s."""
+        iterations = self.prompt_points[1] / self.chunk_beside(decoding)
+        return np.asarray(iterations * (self.base_s + step_s * decoding) + self.prompt_work_s)
 
     def mean_chunks(self, chunk_tokens: float) -> float:
         """Mean chunks of a prompt, rounded up one by one, if a chunk holds that many tokens."""

@@ -1,82 +1,221 @@
-"""Waiting-time formulas against exact arithmetic, closed forms and numerical convolution."""
-
-from fractions import Fraction
-from math import factorial
+"""The queueing model where theory has the answer: M/G/1, Erlang, the shorter queue; and properties of any load."""
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy import integrate
+from scipy import stats
 
-from fleetopt.queueing.waiting import WaitTail, dispatched_wait, erlang_c, mgc_wait, sum_exceeds
+from fleetopt.profiles import GpuProfile, load_profile
+from fleetopt.queueing.distribution import Grid, TimeDistribution, gamma_nodes
+from fleetopt.queueing.pool import predict_pool
+from fleetopt.queueing.replica import open_prefill_queue, prefill_queue
+from fleetopt.queueing.routing import least_loaded_occupancy
+from fleetopt.queueing.stability import stability_limit_rps, token_budget_load
+from fleetopt.queueing.work import RequestWork, request_work
 
-
-def erlang_c_exact(n_servers: int, load: Fraction) -> Fraction:
-    """Erlang's delay formula as it is printed, in exact fractions."""
-    last = load**n_servers / factorial(n_servers) * Fraction(n_servers) / (n_servers - load)
-    return last / (sum(load**k / factorial(k) for k in range(n_servers)) + last)
-
-
-@given(n_servers=st.integers(1, 120), percent=st.integers(1, 99))
-def test_erlang_c_equals_the_printed_formula(n_servers, percent):
-    load = Fraction(percent, 100) * n_servers
-    assert erlang_c(n_servers, float(load)) == pytest.approx(float(erlang_c_exact(n_servers, load)), rel=1e-9)
+PROFILE = load_profile("a100-llama2-7b")
 
 
-def test_erlang_c_known_value():
-    # Two servers, one erlang: 1/3 (L. Kleinrock, Queueing Systems I, 1975, example after eq. 3.41).
-    assert erlang_c(2, 1.0) == pytest.approx(1 / 3, rel=1e-12)
-
-
-def test_erlang_c_of_thirty_thousand_servers_is_a_probability_and_rises_with_load():
-    loads = [29_000, 29_700, 29_900, 29_990]
-    values = [erlang_c(30_000, load) for load in loads]
-    assert all(0 <= value <= 1 for value in values)
-    assert values == sorted(values)
-    assert values[-1] > 0.9
-
-
-@given(load=st.floats(0.05, 0.95), service_cv2=st.floats(0, 10))
-def test_one_server_has_the_mean_wait_of_pollaczek_and_khinchine(load, service_cv2):
-    expected = load * (1 + service_cv2) / (2 * (1 - load))
-    for wait in (mgc_wait(1, load, 1.0, service_cv2), dispatched_wait(1, load, 1.0, service_cv2)):
-        assert wait.probability * wait.mean_s == pytest.approx(expected, rel=1e-9)
-
-
-@given(
-    n_servers=st.integers(2, 40),
-    load=st.floats(0.1, 0.95),
-    service_cv2=st.floats(0, 4),
-)
-def test_a_queue_per_server_waits_longer_than_one_queue_for_all(n_servers, load, service_cv2):
-    arguments = (n_servers, load * n_servers, 1.0, service_cv2)
-    pooled, dispatched = mgc_wait(*arguments), dispatched_wait(*arguments)
-    assert dispatched.probability >= pooled.probability
-
-
-def test_overload_is_an_error():
-    with pytest.raises(ValueError, match="unstable"):
-        mgc_wait(2, 2.0, 1.0, 1.0)
-    with pytest.raises(ValueError, match="unstable"):
-        dispatched_wait(2, 2.0, 1.0, 1.0)
-
-
-waits = st.builds(WaitTail, probability=st.floats(0.01, 1.0), mean_s=st.floats(0.05, 20.0))
-
-
-@given(first=waits, second=waits, x=st.floats(0.0, 60.0))
-def test_sum_of_two_waits_is_their_convolution(first, second, x):
-    def density(t):
-        return first.probability / first.mean_s * np.exp(-t / first.mean_s)
-
-    inner, _ = integrate.quad(
-        lambda t: density(t) * float(second.exceeds(np.array(x - t))), 0, x, epsabs=1e-11, epsrel=1e-11, limit=200
+def prefill_only(prompt_tokens: np.ndarray) -> RequestWork:
+    """One output token, 1 ms a prompt token, no other cost, few tokens an iteration: a server that takes one by one."""
+    profile = GpuProfile(
+        name="test",
+        base_s=0.0,
+        per_sequence_s=0.0,
+        per_context_token_s=0.0,
+        per_prefill_token_s=1e-3,
+        per_prefill_attention_s=0.0,
+        kv_blocks=100_000,
+        block_tokens=16,
+        max_sequences=128,
+        max_batched_tokens=10,
     )
-    expected = (1 - first.probability) * float(second.exceeds(np.array(x))) + float(first.exceeds(np.array(x))) + inner
-    assert float(sum_exceeds(first, second, np.array(x))) == pytest.approx(expected, rel=1e-5, abs=1e-8)
+    return request_work(profile, np.ones(len(prompt_tokens)), prompt_tokens, np.ones(len(prompt_tokens)))
 
 
-def test_a_sum_of_waits_exceeds_anything_negative():
-    wait = WaitTail(probability=0.2, mean_s=1.0)
-    assert sum_exceeds(wait, wait, np.array([-1.0, 0.0]))[0] == 1.0
+def chat(n: int = 4000, seed: int = 1) -> RequestWork:
+    rng = np.random.default_rng(seed)
+    prompt = np.clip(rng.lognormal(6.8, 0.9, n), 4, 8000).round()
+    output = np.clip(rng.lognormal(5.0, 0.7, n), 2, 1000).round()
+    return request_work(PROFILE, np.ones(n), prompt, output)
+
+
+@pytest.mark.parametrize("load", [0.3, 0.6, 0.85])
+def test_exponential_prompts_and_no_decode_are_m_m_1(load):
+    """Sojourn in M/M/1 is exponential with rate mu - lambda (Kleinrock, Queueing Systems I, 1975, eq. 5.118)."""
+    prompt = -1000.0 * np.log1p(-(np.arange(50_000) + 0.5) / 50_000)
+    ttft = predict_pool(prefill_only(np.maximum(prompt, 1.0)), load, 1).ttft
+    for probability in (0.5, 0.9, 0.99):
+        assert ttft.quantile(probability) == pytest.approx(-np.log(1 - probability) / (1 - load), rel=0.012)
+
+
+@pytest.mark.parametrize("load", [0.3, 0.6, 0.85])
+def test_equal_prompts_and_no_decode_are_m_d_1(load):
+    """Wait in M/D/1 by Erlang's formula (A. K. Erlang, 1909): a sum over the arrivals that fit before."""
+
+    def wait_at_most(x):
+        k = np.arange(int(x) + 1)
+        terms = (-load * (x - k)) ** k / np.cumprod(np.maximum(k, 1.0)) * np.exp(load * (x - k))
+        return (1 - load) * terms.sum()
+
+    ttft = predict_pool(prefill_only(np.full(10, 1000.0)), load, 1).ttft
+    for wait in (0.5, 1.5, 3.0):
+        assert float(ttft.exceeds(np.array([1.0 + wait]))[0]) == pytest.approx(1 - wait_at_most(wait), abs=0.006)
+
+
+def test_one_replica_of_one_server_is_m_m_1_and_of_many_is_m_m_infinity():
+    geometric = least_loaded_occupancy(np.r_[0.0, np.ones(300)], 0.7, 1).over_time
+    np.testing.assert_allclose(geometric[:50], 0.3 * 0.7 ** np.arange(50), rtol=1e-9)
+    poisson = least_loaded_occupancy(np.arange(60.0), 5.0, 1).over_time
+    np.testing.assert_allclose(poisson[:20], stats.poisson.pmf(np.arange(20), 5.0), rtol=1e-9)
+
+
+def shortest_of_two(arrival_rate: float, most: int = 40) -> tuple[np.ndarray, np.ndarray]:
+    """Join the shorter of two M/M/1 queues, solved exactly: distribution at one of them, and of what arrivals find."""
+    states = [(long, short) for long in range(most + 1) for short in range(long + 1)]
+    index = {state: i for i, state in enumerate(states)}
+    generator = np.zeros((len(states), len(states)))
+    for (long, short), row in index.items():
+        moves = [((long, short - 1), 1.0), ((max(long - 1, short), min(long - 1, short)), 1.0)]
+        moves.append(((max(long, short + 1), min(long, short + 1)), arrival_rate))
+        for target, rate in moves:
+            if target in index:
+                generator[row, index[target]] += rate
+                generator[row, row] -= rate
+    system = np.vstack([generator.T, np.ones(len(states))])
+    solution = np.linalg.lstsq(system, np.r_[np.zeros(len(states)), 1.0], rcond=None)[0]
+    over_time, found = np.zeros(most + 1), np.zeros(most + 1)
+    for (long, short), i in index.items():
+        over_time[long] += solution[i] / 2
+        over_time[short] += solution[i] / 2
+        found[short] += solution[i]
+    return over_time, found
+
+
+@pytest.mark.parametrize("load", [0.4, 0.7, 0.9])
+def test_join_the_shorter_of_two_queues_is_near_the_exact_solution(load):
+    over_time, found = shortest_of_two(2 * load)
+    occupancy = least_loaded_occupancy(np.r_[0.0, np.ones(300)], 2 * load, 2)
+    assert occupancy.mean == pytest.approx(over_time @ np.arange(len(over_time)), rel=0.05)
+    modelled = occupancy.found + occupancy.found_after_departure
+    np.testing.assert_allclose(modelled[:10], found[:10], atol=0.03)
+    assert modelled.sum() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("replicas", [2, 8, 64, 1000])
+def test_a_pool_of_infinite_servers_holds_what_little_says(replicas):
+    occupancy = least_loaded_occupancy(np.arange(200.0), 5.0 * replicas, replicas)
+    assert occupancy.mean == pytest.approx(5.0, rel=0.01)
+    assert occupancy.over_time.sum() == pytest.approx(1.0)
+
+
+def test_sums_on_a_grid_are_right_up_to_its_end_though_most_of_the_sum_lies_beyond():
+    grid = Grid(1.0)
+    half = grid.transform(grid.masses(np.array([1.0]), np.array([0.25])))
+    far = grid.transform(grid.masses(np.array([1.0]), np.array([0.99 * 0.9])))
+    masses = grid.invert(0.3 * half * half + 0.7 * far * far)
+    assert masses.sum() == pytest.approx(0.3, abs=1e-6)
+    assert masses @ np.arange(grid.points) * grid.step_s == pytest.approx(0.3 * 0.5, abs=1e-6)
+
+
+@given(mean=st.floats(0.01, 5.0), end=st.floats(0.5, 50.0))
+def test_the_residual_of_a_constant_is_uniform(mean, end):
+    grid = Grid(end * mean, points=2048)
+    residual = grid.residual(grid.masses(np.array([1.0]), np.array([mean])), mean)
+    inside = min(1.0, end)
+    assert residual.sum() == pytest.approx(inside, abs=0.05)
+    if end > 1.01:
+        assert residual @ np.arange(grid.points) * grid.step_s == pytest.approx(mean / 2, rel=0.03)
+
+
+@given(variation=st.floats(0.0, 1.0))
+def test_gamma_nodes_have_mean_and_variance_of_the_distribution(variation):
+    nodes, weights = gamma_nodes(variation)
+    assert weights @ nodes == pytest.approx(1.0)
+    assert weights @ (nodes - 1) ** 2 == pytest.approx(variation, rel=0.25, abs=1e-9)
+
+
+def test_a_quantile_and_the_probability_to_exceed_it_agree():
+    exponential = TimeDistribution(
+        lambda grid: np.diff(-np.exp(-(np.arange(grid.points + 1) - 0.5).clip(0) * grid.step_s / 3.0)), 0.01
+    )
+    for probability in (0.1, 0.5, 0.99, 0.999):
+        quantile_s = exponential.quantile(probability)
+        assert quantile_s == pytest.approx(-3.0 * np.log(1 - probability), rel=0.01)
+        assert float(exponential.exceeds(np.array([quantile_s]))[0]) == pytest.approx(1 - probability, rel=0.02)
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        exponential.quantile(1.0)
+
+
+def test_an_open_prefill_queue_without_decode_is_geometric():
+    work = prefill_only(np.full(10, 1000.0))
+    probability, decoding = open_prefill_queue(work, 0.6, 200)
+    np.testing.assert_allclose(probability[:30], 0.4 * 0.6 ** np.arange(30), rtol=0.01)
+    assert np.abs(decoding).max() < 1e-6
+
+
+def test_one_request_on_a_replica_spends_its_time_in_prefill_and_decode():
+    work = request_work(PROFILE, np.ones(1), np.array([1234.0]), np.array([57.0]))
+    alone_s = float(work.unloaded_ttft_s[0]) + 56 * (PROFILE.base_s + work.step_s)
+    assert work.capacity.throughput_rps[0] == 0
+    assert work.capacity.throughput_rps[1] == pytest.approx(1 / alone_s, rel=1e-9)
+    queue = prefill_queue(work, np.array([1]), 1, work.step_s).distribution()
+    assert queue[0, 1] == pytest.approx(float(work.unloaded_ttft_s[0]) / alone_s, rel=1e-9)
+
+
+def test_a_replica_finishes_more_the_more_it_holds_up_to_the_token_budget():
+    work = chat()
+    throughput_rps = work.capacity.throughput_rps
+    assert (np.diff(throughput_rps) > -1e-9).all()
+    assert throughput_rps[-1] <= 1 / token_budget_load(work, 1.0) * 1.0001
+
+
+@pytest.mark.parametrize("replicas", [1, 2, 8, 64])
+def test_at_a_light_load_the_ttft_is_that_of_idle_replicas(replicas):
+    work = chat()
+    prediction = predict_pool(work, 1e-4 * replicas, replicas)
+    for probability in (0.5, 0.99):
+        assert prediction.ttft.quantile(probability) == pytest.approx(
+            work.unloaded_ttft_quantile_s(probability), rel=0.02
+        )
+    assert prediction.state.busy == pytest.approx(prediction.state.running, rel=0.05)
+
+
+@settings(max_examples=15, deadline=None)
+@given(load=st.floats(0.02, 0.9), replicas=st.sampled_from([1, 2, 3, 8, 64, 5000]))
+def test_a_prediction_is_consistent_at_any_load(load, replicas):
+    work = chat()
+    prediction = predict_pool(work, load * stability_limit_rps(work) * replicas, replicas)
+    state = prediction.state
+    exceeds = prediction.ttft.exceeds(np.linspace(0.0, 2 * prediction.ttft.quantile(0.99), 200))
+    assert (np.diff(exceeds) <= 1e-12).all()
+    assert 0 <= exceeds[-1] < 0.01 < exceeds[0] <= 1
+    assert (np.diff(prediction.tpot.exceeds(np.linspace(0.005, 0.2, 50))) <= 1e-12).all()
+    assert 0 < state.busy <= 1
+    assert state.iteration_s > PROFILE.base_s
+    # Exact: base time of all iterations and the work of all requests fill the busy time.
+    assert state.busy == pytest.approx(
+        state.busy / state.iteration_s * PROFILE.base_s + load * stability_limit_rps(work) * work.work_s, rel=1e-9
+    )
+    assert work.unloaded_ttft_quantile_s(0.99) <= prediction.ttft.quantile(0.99) * 1.01
+
+
+@pytest.mark.parametrize("replicas", [1, 8, 64])
+def test_more_load_never_shortens_the_tail(replicas):
+    work = chat()
+    limit_rps = stability_limit_rps(work) * replicas
+    p99_s = [predict_pool(work, load * limit_rps, replicas).ttft.quantile(0.99) for load in np.arange(0.1, 0.95, 0.1)]
+    assert (np.diff(p99_s) > -0.01 * np.array(p99_s[1:])).all()
+
+
+def test_overload_has_no_equilibrium():
+    work = chat()
+    assert predict_pool(work, 1.001 * stability_limit_rps(work), 1) is None
+    assert predict_pool(work, 8.01 * stability_limit_rps(work), 8) is None
+
+
+def test_requests_of_one_token_have_no_time_per_output_token():
+    prediction = predict_pool(prefill_only(np.full(10, 1000.0)), 0.5, 1)
+    assert np.isnan(prediction.tpot.quantile(0.99))
+    assert np.isnan(prediction.tpot.exceeds(np.array([0.1]))).all()

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from fleetopt.errors import InputError
 from fleetopt.planner.mixture import split
 from fleetopt.planner.search import candidate_boundaries, plan_fleet
-from fleetopt.planner.sizing import predict_pool
-from fleetopt.queueing.replica import request_work
+from fleetopt.queueing.pool import predict_pool
+from fleetopt.queueing.work import request_work
 from tests.unit.planner.samples import PROFILE, problem
 
 QUICK = settings(max_examples=6, deadline=None)
@@ -22,8 +22,10 @@ def smallest_by_counting(given_problem, mixture, rate):
         prediction = predict_pool(work, rate, replicas)
         if (
             prediction is not None
-            and max(prediction.loads.values()) <= given_problem.max_utilization
-            and prediction.ttft_p99_s <= given_problem.slo_ttft_p99_s
+            and prediction.state.budget_load <= given_problem.max_utilization
+            and prediction.state.prefill_load <= given_problem.max_utilization
+            and prediction.state.running / work.slots <= given_problem.max_utilization
+            and prediction.ttft.quantile(0.99) <= given_problem.slo_ttft_p99_s
         ):
             return replicas
         replicas += 1

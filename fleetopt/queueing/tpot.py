@@ -1,0 +1,96 @@
+"""Time per output token of a pool in equilibrium, as a distribution."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import special
+
+from fleetopt.queueing.distribution import gamma_nodes
+from fleetopt.queueing.equilibrium import PoolState
+from fleetopt.queueing.work import RequestWork
+
+_BISECTIONS = 30
+_LEAST_SPREAD = 1.02
+"""Independent iterations in a request's steps, at least; at 1 each request would see all or none prefilling."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TpotDistribution:
+    """Mean time of a request's decode steps, over the requests with at least two output tokens.
+
+    A step lasts as long as the base and the decode part of its iteration, which hardly change while a request runs,
+    and a prompt's chunk in a share of them. That share differs between requests as a Beta distribution, whose variance
+    is that of as many independent iterations as there are runs of prefilling ones in the request's steps.
+
+    Attributes
+    ----------
+    share, spread : np.ndarray
+        float64[k], share of requests and independent iterations in their steps.
+    decode_iteration_s, weight : np.ndarray
+        float64[g], iterations without a chunk, s, and how often they are so long.
+    chunk_s : float
+        What a chunk adds, s.
+    chunk_share : float
+        Mean share of iterations with a chunk, 0 to 1.
+    """
+
+    share: np.ndarray
+    spread: np.ndarray
+    decode_iteration_s: np.ndarray
+    weight: np.ndarray
+    chunk_s: float
+    chunk_share: float
+
+    def exceeds(self, times_s: np.ndarray) -> np.ndarray:
+        """P(time per output token > x) for each x, s; nan where no request has two output tokens."""
+        times_s = np.atleast_1d(np.asarray(times_s, dtype=np.float64))
+        if not len(self.share):
+            return np.full(len(times_s), np.nan)
+        above_s = times_s[:, None] - self.decode_iteration_s
+        if self.chunk_s <= 0 or self.chunk_share <= 0:
+            return np.asarray((above_s < 0) @ self.weight)
+        place = np.clip(above_s / self.chunk_s, 0.0, 1.0)[:, :, None]
+        free = self.spread - 1
+        over = 1 - special.betainc(self.chunk_share * free, (1 - self.chunk_share) * free, place)
+        over = np.where(above_s[:, :, None] < 0, 1.0, np.where(place >= 1, 0.0, over))
+        return np.asarray(np.einsum("xgk,g,k->x", over, self.weight, self.share))
+
+    def quantile(self, probability: float) -> float:
+        """Time that a share ``probability`` of requests does not exceed, s; nan where none has two output tokens."""
+        if not len(self.share):
+            return float("nan")
+        low = float(self.decode_iteration_s.min())
+        high = float(self.decode_iteration_s.max()) + self.chunk_s
+        for _ in range(_BISECTIONS):
+            middle = 0.5 * (low + high)
+            is_above = float(self.exceeds(np.array([middle]))[0]) > 1 - probability
+            low, high = (middle, high) if is_above else (low, middle)
+        return high
+
+
+def tpot_distribution(work: RequestWork, state: PoolState, replicas: int) -> TpotDistribution:
+    """Distribution of the time per output token of a pool in equilibrium.
+
+    Parameters
+    ----------
+    work : RequestWork
+    state : PoolState
+    replicas : int
+    """
+    share, output = work.output_points
+    steps = output[output > 1] - 1
+    share = share[output > 1] / max(float(share[output > 1].sum()), 1e-300)
+    chunk_s = work.prefill_s / work.prompt_tokens * state.chunk_tokens
+    run = max(1.0, work.prompt_tokens / state.chunk_tokens) / max(1 - state.prefill_load, 1e-3)
+    # A router that evens out the counts leaves only the requests' own differences to a replica.
+    others_s = state.busy * state.decode_found_s + work.step_s
+    decode_s = others_s / replicas + (1 - 1 / replicas) * state.decode_s
+    nodes, weight = gamma_nodes(state.decode_variation)
+    return TpotDistribution(
+        share=share,
+        spread=np.maximum(_LEAST_SPREAD, 1 + (steps - 1) / run),
+        decode_iteration_s=work.base_s + nodes * decode_s,
+        weight=weight,
+        chunk_s=chunk_s,
+        chunk_share=min(state.chunk_share, 1 - 1e-9),
+    )

@@ -13,8 +13,8 @@ from fleetopt.queueing.stability import stability_limit_rps
 from fleetopt.queueing.work import RequestWork, request_work
 from fleetopt.simulator import Fleet, Pool, SimulationResult, simulate
 from fleetopt.simulator.statistics import Interval, replication_interval
-from fleetopt.workload.processes import poisson_arrivals
 from fleetopt.workload.lengths import JointLengths, sample
+from fleetopt.workload.processes import poisson_arrivals
 from fleetopt.workload.trace import Trace, make_trace
 
 LOADS = (0.1, 0.3, 0.5, 0.7, 0.85)

@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 
 import pytest
-from fleetopt.evidence import fidelity
 
 from fleetopt.errors import InputError
+from fleetopt.evidence import fidelity
 from fleetopt.profiles import load_profile
 from tests.unit.cli.runs import run, write_requests
 from tests.unit.reporting.cells import CELLS

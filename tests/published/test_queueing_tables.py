@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 
-from fleetopt.queueing.waiting import erlang_c, mgc_wait
 from tests.theory.queues import (
     assert_theory_within,
     erlang_arrivals_mean_wait,
+    erlang_c,
     fleet_of,
     mdc_mean_wait,
+    mmc_wait,
     poisson,
     replica,
     replicate,
@@ -22,7 +23,7 @@ CLINIC_DOCTORS, CLINIC_RATE_PER_HOUR, CLINIC_SERVICE_MINUTES = 3, 6.0, 20.0
 
 
 def test_the_formula_gives_the_eye_clinic():
-    wait = mgc_wait(CLINIC_DOCTORS, CLINIC_RATE_PER_HOUR / 60.0, CLINIC_SERVICE_MINUTES, service_cv2=1.0)
+    wait = mmc_wait(CLINIC_DOCTORS, CLINIC_RATE_PER_HOUR / 60.0, CLINIC_SERVICE_MINUTES)
     mean_wait_minutes = wait.probability * wait.mean_s
     assert CLINIC_RATE_PER_HOUR / 60.0 * mean_wait_minutes == pytest.approx(0.889, abs=0.0005)
     assert mean_wait_minutes + CLINIC_SERVICE_MINUTES == pytest.approx(28.9, abs=0.05)
@@ -50,10 +51,10 @@ def test_the_formula_gives_the_county_hospital(
 ):
     """F. S. Hillier, G. J. Lieberman, Introduction to Operations Research, M/M/s: the emergency room with one doctor
     and with two. P{W_q > 0}, W_q = 2/3 and 1/24 h, P{W_q > 1 h}."""
-    wait = mgc_wait(servers, rate_per_hour, service_hours, service_cv2=1.0)
+    wait = mmc_wait(servers, rate_per_hour, service_hours)
     assert wait.probability == pytest.approx(waits, abs=0.0005)
     assert wait.probability * wait.mean_s == pytest.approx(mean_wait_hours, abs=0.0005)
-    assert float(wait.exceeds(np.array(1.0))) == pytest.approx(waits_an_hour, abs=0.0005)
+    assert wait.exceeds(1.0) == pytest.approx(waits_an_hour, abs=0.0005)
 
 
 def test_the_formula_gives_the_call_centre():
@@ -66,7 +67,7 @@ def test_the_formula_gives_the_call_centre():
 def test_constant_service_is_near_the_published_approximation(servers: int, load: float):
     """Cosmetatos (1976), Operational Research Quarterly 27: M/D/c waits against M/M/c, within 2 % at these loads."""
     exact = mdc_mean_wait(servers, servers * load, 1.0)
-    exponential = mgc_wait(servers, servers * load, 1.0, service_cv2=1.0)
+    exponential = mmc_wait(servers, servers * load, 1.0)
     correction = (1 - load) * (servers - 1) * (np.sqrt(4 + 5 * servers) - 2) / (16 * servers * load)
     assert exact == pytest.approx(0.5 * exponential.probability * exponential.mean_s * (1 + correction), rel=0.02)
 

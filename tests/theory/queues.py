@@ -5,6 +5,8 @@ prefills it yields its first token. Service is then counted in tokens.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from math import exp
 from typing import Any
 
 import numpy as np
@@ -70,6 +72,31 @@ def assert_theory_within(values: np.ndarray, theory: float, half_width: float) -
     assert interval.lower <= theory <= interval.upper, f"{theory} is not in {interval}"
     assert (interval.upper - interval.lower) / 2.0 <= half_width * abs(theory), f"{interval} of {theory} is too wide"
     return interval
+
+
+def erlang_c(n_servers: int, offered_load_erlangs: float) -> float:
+    """Probability that an arrival waits in M/M/c: Erlang's delay formula (1917), from his loss formula by recursion."""
+    blocked = 1.0
+    for servers in range(1, n_servers + 1):
+        blocked = offered_load_erlangs * blocked / (servers + offered_load_erlangs * blocked)
+    return blocked / (1.0 - offered_load_erlangs / n_servers * (1.0 - blocked))
+
+
+@dataclass(frozen=True)
+class MmcWait:
+    """The wait in M/M/c, first come first served: none, or with ``probability`` exponential with mean ``mean_s``."""
+
+    probability: float
+    mean_s: float
+
+    def exceeds(self, wait_s: float) -> float:
+        return self.probability * exp(-wait_s / self.mean_s)
+
+
+def mmc_wait(n_servers: int, arrival_rate_rps: float, mean_service_s: float) -> MmcWait:
+    """L. Kleinrock (1975), Queueing Systems I, 3.5."""
+    erlangs = arrival_rate_rps * mean_service_s
+    return MmcWait(erlang_c(n_servers, erlangs), mean_service_s / (n_servers - erlangs))
 
 
 def mdc_mean_wait(n_servers: int, arrival_rate_rps: float, service_s: float) -> float:

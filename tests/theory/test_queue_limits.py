@@ -5,11 +5,11 @@ import math
 import numpy as np
 import pytest
 
-from fleetopt.queueing.waiting import mgc_wait
 from tests.theory.queues import (
     assert_theory_within,
     fleet_of,
     mdc_mean_wait,
+    mmc_wait,
     poisson,
     replica,
     replicate,
@@ -69,7 +69,7 @@ def test_slots_with_geometric_outputs_are_m_m_c(slots, load, n):
         return float(wait_s.mean()), float((wait_s > 1.0).mean())
 
     mean_wait_s, is_delayed = replicate(simulated).T
-    theory, erlangs = mgc_wait(slots, rate_rps, mean, service_cv2=1.0), rate_rps * mean
+    theory, erlangs = mmc_wait(slots, rate_rps, mean), rate_rps * mean
     is_empty = theory.probability * (1 - load) * math.factorial(slots) / erlangs**slots
     boundary_s = 0.5 * (1.0 - theory.probability - is_empty)
     assert_theory_within(mean_wait_s - boundary_s, theory.probability * theory.mean_s, 0.06)

@@ -221,3 +221,12 @@ def test_timeline_of_a_failure(run):
     assert outcome["waiting"] == [[0, 0], [0, 0], [0, 0], [1, 0], [0, 0], [0, 0]]
     assert outcome["kv_blocks"] == [[2, 0], [0, 0], [0, 0], [2, 0], [2, 0], [0, 0]]
     assert outcome["held"] == [0, 2, 2, 0, 0, 0]
+
+
+def test_timeline_and_utilization_where_nothing_is_served(run):
+    outcome = run(make_trace([1.0, 2.0], [999, 5], [1, 1]), failing(1, (0, 0.0)), timeline_interval_s=1.0)
+    assert outcome["status"] == ["rejected", "unserved"]
+    assert outcome["observed_s"] == 0.0
+    assert outcome["sample_s"] == []
+    assert outcome["iterations"] == [0]
+    assert np.isnan([outcome["slot"], outcome["kv"], outcome["busy"]]).all()

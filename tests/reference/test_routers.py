@@ -82,7 +82,7 @@ def test_round_robin_goes_on_after_the_last_chosen(run):
 
 
 def test_splitmix64_gives_the_published_numbers():
-    # The first five of seed 1234567, as in the test vectors of Vigna's splitmix64.c.
+    # The first five of seed 1234567, from Rosetta Code, "Pseudo-random numbers/Splitmix64".
     published = [
         6457827717110365317,
         3203168211198807973,

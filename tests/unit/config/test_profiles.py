@@ -32,6 +32,14 @@ def test_published_profiles_carry_their_caveat_and_the_measured_one_has_none():
     assert load_profile("a100-llama2-7b").caveat == ""
 
 
+def test_the_profile_for_prefill_first_has_prefill_apart_and_says_so():
+    profile, mixed = load_profile("a100-llama2-7b-v0"), load_profile("a100-llama2-7b")
+    assert profile.prefill_only_base_s < profile.base_s
+    assert mixed.prefill_only_base_s == mixed.base_s
+    assert "prefill-first" in profile.caveat
+    assert profile.kv_tokens == mixed.kv_tokens
+
+
 @pytest.mark.parametrize(
     ("name", "base_s", "slope_s", "slots"),
     # arXiv 2603.16054: W, H per slot at 8,192 tokens, slots at 8,192 tokens.

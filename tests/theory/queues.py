@@ -5,9 +5,7 @@ prefills it yields its first token. Service is then counted in tokens.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from math import exp
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse, stats
@@ -74,29 +72,31 @@ def assert_theory_within(values: np.ndarray, theory: float, half_width: float) -
     return interval
 
 
-def erlang_c(n_servers: int, offered_load_erlangs: float) -> float:
-    """Probability that an arrival waits in M/M/c: Erlang's delay formula (1917), from his loss formula by recursion."""
-    blocked = 1.0
-    for servers in range(1, n_servers + 1):
-        blocked = offered_load_erlangs * blocked / (servers + offered_load_erlangs * blocked)
-    return blocked / (1.0 - offered_load_erlangs / n_servers * (1.0 - blocked))
-
-
-@dataclass(frozen=True)
-class MmcWait:
-    """The wait in M/M/c, first come first served: none, or with ``probability`` exponential with mean ``mean_s``."""
+class MmcWait(NamedTuple):
+    """Wait in M/M/c: 0, or with this probability exponential with this mean."""
 
     probability: float
-    mean_s: float
+    conditional_mean_s: float
 
-    def exceeds(self, wait_s: float) -> float:
-        return self.probability * exp(-wait_s / self.mean_s)
+    @property
+    def mean_s(self) -> float:
+        return self.probability * self.conditional_mean_s
+
+    def exceeds(self, x_s: float) -> float:
+        return self.probability * float(np.exp(-x_s / self.conditional_mean_s))
 
 
-def mmc_wait(n_servers: int, arrival_rate_rps: float, mean_service_s: float) -> MmcWait:
-    """L. Kleinrock (1975), Queueing Systems I, 3.5."""
-    erlangs = arrival_rate_rps * mean_service_s
-    return MmcWait(erlang_c(n_servers, erlangs), mean_service_s / (n_servers - erlangs))
+def mmc_wait(n_servers: int, arrival_rate_rps: float, service_s: float) -> MmcWait:
+    """Wait in M/M/c: Erlang's delay formula, from the recursion of his loss formula.
+
+    Gross and Harris, Fundamentals of Queueing Theory; Kleinrock (1975), Queueing Systems I, eq. 3.41.
+    """
+    erlangs = arrival_rate_rps * service_s
+    loss = 1.0
+    for servers in range(1, n_servers + 1):
+        loss = erlangs * loss / (servers + erlangs * loss)
+    utilization = erlangs / n_servers
+    return MmcWait(loss / (1.0 - utilization * (1.0 - loss)), service_s / (n_servers - erlangs))
 
 
 def mdc_mean_wait(n_servers: int, arrival_rate_rps: float, service_s: float) -> float:

@@ -30,17 +30,44 @@ def push_round(key, heap, size):
 
 @njit(inline="always")
 def pop_round(heap, size):
-    """Remove the least of a heap, which then has this size."""
+    """Remove the least of a heap, which then has this size.
+
+    The gap goes down to a leaf along the lesser children, and the last key comes up from there: most often it stays at
+    the bottom, so that the way has no branch that a processor guesses wrong (Wegener, 1993, bottom-up heapsort).
+    """
     key = heap[size]
     place, child = 0, 1
+    while child + 1 < size:
+        child += heap[child + 1] < heap[child]
+        heap[place] = heap[child]
+        place, child = child, 2 * child + 1
+    if child < size:
+        heap[place] = heap[child]
+        place = child
+    while place > 0 and heap[(place - 1) >> 1] > key:
+        heap[place] = heap[(place - 1) >> 1]
+        place = (place - 1) >> 1
+    heap[place] = key
+
+
+@njit
+def remove_round(key, heap, size):
+    """Remove a key from anywhere in a heap, which then has this size."""
+    place = 0
+    while heap[place] != key:
+        place += 1
+    last = heap[size]
+    while place > 0 and heap[(place - 1) >> 1] > last:
+        heap[place] = heap[(place - 1) >> 1]
+        place = (place - 1) >> 1
+    child = 2 * place + 1
     while child < size:
-        if child + 1 < size and heap[child + 1] < heap[child]:
-            child += 1
-        if heap[child] >= key:
+        child += child + 1 < size and heap[child + 1] < heap[child]
+        if heap[child] >= last:
             break
         heap[place] = heap[child]
         place, child = child, 2 * child + 1
-    heap[place] = key
+    heap[place] = last
 
 
 @njit(inline="always")

@@ -12,8 +12,8 @@ from fleetopt.simulator.kernels.records import (
     BY_LENGTH,
     DECODES,
     DOWN,
+    LEAST_LOADED,
     NOBODY,
-    POWER_OF_TWO,
     RANDOM,
     ROUND_ROBIN,
     SHORTEST_QUEUE_TOKENS,
@@ -21,6 +21,8 @@ from fleetopt.simulator.kernels.records import (
 from fleetopt.simulator.kernels.stretches import look_ahead
 
 _DRAWS_PER_REQUEST = 1 << 16
+_INDEX_BITS = 20
+"""Of the index of a replica; ``DOWN`` has 41, and both together fit into an int64."""
 
 
 @njit(inline="always")
@@ -91,26 +93,46 @@ def _route(request_index, state):
     return fallback
 
 
-@njit
+@njit(inline="always")
 def _choose(first_pool, end_pool, request_index, state):
-    """Choose among the replicas of these pools that are up and accept the request; ties go to the lowest index."""
+    """Choose among the replicas of these pools that are up and accept the request; ties go to the lowest index.
+
+    What is called here and not inlined costs: each of the arrays of the state is counted as referenced twice.
+    """
     fleet, request = state.fleet[0], state.requests[request_index]
     total_tokens = np.int64(request.prompt_tokens) + request.output_tokens
-    balancer = fleet.balancer
-    if balancer == ROUND_ROBIN:
+    if fleet.balancer == LEAST_LOADED:
+        return _least_loaded(first_pool, end_pool, total_tokens, state)
+    if fleet.balancer == SHORTEST_QUEUE_TOKENS:
+        return _shortest_queue(first_pool, end_pool, total_tokens, state)
+    if fleet.balancer == ROUND_ROBIN:
         return _next_in_turn(first_pool, end_pool, total_tokens, state)
-    if balancer in (RANDOM, POWER_OF_TWO):
-        return _drawn(first_pool, end_pool, total_tokens, request_index, state)
+    return _drawn(first_pool, end_pool, total_tokens, request_index, state)
+
+
+@njit(inline="always")
+def _least_loaded(first_pool, end_pool, total_tokens, state):
+    """The replica with the fewest waiting and running requests; load and index are compared as one number."""
+    best = np.int64(DOWN) << _INDEX_BITS
+    for pool_index in range(first_pool, end_pool):
+        pool = state.pools[pool_index]
+        if total_tokens <= pool.context_limit_tokens:
+            for index in range(pool.first_replica, pool.end_replica):
+                best = min(best, state.load[index] << _INDEX_BITS | index)
+    return best & ((1 << _INDEX_BITS) - 1) if best >> _INDEX_BITS < DOWN else NOBODY
+
+
+@njit
+def _shortest_queue(first_pool, end_pool, total_tokens, state):
+    """The replica with the fewest prompt tokens not yet prefilled, plus running sequences."""
     best, fewest = NOBODY, DOWN
     for pool_index in range(first_pool, end_pool):
         pool = state.pools[pool_index]
         if total_tokens > pool.context_limit_tokens:
             continue
         for index in range(pool.first_replica, pool.end_replica):
-            pressure = state.load[index]
-            if balancer == SHORTEST_QUEUE_TOKENS and pressure < DOWN:
-                pressure = state.replicas[index].queued_tokens + state.replicas[index].n_running
-            if pressure < fewest:
+            pressure = state.replicas[index].queued_tokens + state.replicas[index].n_running
+            if state.load[index] < DOWN and pressure < fewest:
                 best, fewest = index, pressure
     return best
 

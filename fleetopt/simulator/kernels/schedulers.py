@@ -6,25 +6,27 @@
 import numpy as np
 from numba import njit
 
-from fleetopt.simulator.kernels.queues import blocks_for, give_back_slot, unprefilled_tokens
-from fleetopt.simulator.kernels.records import CHUNKS, DECODES, IN_ORDER, NOBODY
+from fleetopt.simulator.kernels.queues import blocks_for, give_back_slot, remove_round, unprefilled_tokens
+from fleetopt.simulator.kernels.records import CHUNKS, DECODES, IN_ORDER, NOBODY, SLOT_BITS
 
 PREFILL_FIRST_TOKENS = 4096
 """Most prompt tokens in an iteration of `prefill-first`, but for a longer prompt alone."""
 
 
 @njit(inline="always")
-def serve_at_once(n_waiting, pool, replica, slots, phases, requests):
+def serve_at_once(n_waiting, pool, replica, slots, finishes, phases, requests):
     """Serve all running sequences without looking at the decoding ones; returns the kind of stretch.
 
-    It is ``IN_ORDER``, with nothing done, if blocks or the token budget do not suffice for all, so that it matters who
-    comes first: a prefilling sequence may be cut short by the budget only if no decoding one stands behind it.
+    It is ``IN_ORDER``, with nothing done, if the token budget does not suffice for all, so that it matters who comes
+    first: a prefilling sequence may be cut short by the budget only if no decoding one stands behind it. Who lacks
+    blocks is preempted from the end until there are enough for all others. That is who would be preempted one after
+    the other: each needs at least nothing, so the last one preempted is the first at which the needs of all are met.
     """
     budget = pool.max_batched_tokens - replica.n_decoding
     free_blocks = replica.free_blocks
     if replica.n_decoding > 0:
         free_blocks -= phases[replica.round % pool.block_tokens]
-    if budget < 0 or free_blocks < 0:
+    if budget < 0:
         return IN_ORDER
     place = replica.prefill_head
     while place != NOBODY:
@@ -39,13 +41,46 @@ def serve_at_once(n_waiting, pool, replica, slots, phases, requests):
         )
         place = slot.next_prefill
     if free_blocks < 0:
-        return IN_ORDER
-    if n_waiting > 0 and not pool.is_prefill_first:
+        while free_blocks < 0:
+            free_blocks += _take_back_last(pool, replica, slots, finishes, phases, requests)
+    elif n_waiting > 0 and not pool.is_prefill_first:
         free_blocks = _admit_waiting(budget, free_blocks, n_waiting, pool, replica, slots, requests)
     if replica.prefill_head == NOBODY:
         return DECODES
     replica.free_blocks = free_blocks
     return CHUNKS
+
+
+@njit
+def _take_back_last(pool, replica, slots, finishes, phases, requests):
+    """Preempt the sequence admitted last; returns the blocks that it held and those that it needed now."""
+    block_tokens = pool.block_tokens
+    place = replica.running_tail
+    slot = slots[place]
+    if slot.is_decoding:
+        phase = -slot.context % block_tokens
+        phases[phase] -= 1
+        needed = 1 if phase == replica.round % block_tokens else 0
+        slot.context += replica.round
+        slot.target = slot.context + 1
+        replica.decode_context -= slot.target
+        replica.n_decoding -= 1
+        remove_round(
+            (replica.round + slot.last_target - slot.context) << SLOT_BITS | place, finishes, replica.n_decoding
+        )
+    else:
+        needed = blocks_for(slot.context + slot.granted, block_tokens) - blocks_for(slot.context, block_tokens)
+        before, other = NOBODY, replica.prefill_head
+        while other != place:
+            before, other = other, slots[other].next_prefill
+        if before == NOBODY:
+            replica.prefill_head = NOBODY
+        else:
+            slots[before].next_prefill = NOBODY
+        replica.prefill_tail = before
+    free_before = replica.free_blocks
+    _preempt_last(block_tokens, replica, slots, requests)
+    return replica.free_blocks - free_before + needed
 
 
 @njit(inline="always")

@@ -29,9 +29,14 @@ def start_stretch(now, index, state):
         replica.stretch = CHUNKS
         replica.rounds = 0
         return now + chunks_time(0, 0, pool, replica, slots)
-    replica.stretch = serve_at_once(n_waiting, pool, replica, slots, state.phases[index], state.requests)
+    n_before = replica.n_running
+    replica.stretch = serve_at_once(
+        n_waiting, pool, replica, slots, state.finishes[index], state.phases[index], state.requests
+    )
     if replica.stretch == DECODES:
-        return look_ahead(np.inf, pool, replica, state.finishes[index], state.phases[index])
+        # After a preemption the next iteration may admit again.
+        until_s = now if replica.n_running < n_before else np.inf
+        return look_ahead(until_s, pool, replica, state.finishes[index], state.phases[index])
     if replica.stretch == CHUNKS:
         return now + chunks_time(replica.n_decoding, replica.decode_context, pool, replica, slots)
     serve_in_order(n_waiting, pool, replica, slots, state.requests)

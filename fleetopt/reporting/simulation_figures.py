@@ -57,8 +57,11 @@ def simulation_figure(result: SimulationResult, fleet: Fleet, *, title: str, slo
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH_IN, 10.2))
         figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-        over_time, below = np.asarray(figure.subfigures(2, 1, height_ratios=(2.1, 1.0)))
-        panels = over_time.subplots(4, 1, sharex=True, height_ratios=(0.7, 1, 1, 1))
+        grid = figure.add_gridspec(5, 1, height_ratios=(0.7, 1, 1, 1, 1.7))
+        first = figure.add_subplot(grid[0])
+        panels = [first, *(figure.add_subplot(grid[row], sharex=first) for row in (1, 2, 3))]
+        for panel in panels[:-1]:
+            panel.tick_params(labelbottom=False)
         scale_s, unit = _time_unit(float(timeline.time_s[-1] - timeline.time_s[0]) if len(timeline.time_s) else 0.0)
         start_s = float(result.arrival_s[0]) if len(result) else 0.0
         _draw_arrivals(panels[0], result, start_s, scale_s)
@@ -81,7 +84,7 @@ def simulation_figure(result: SimulationResult, fleet: Fleet, *, title: str, slo
             _draw_failures(panel, fleet, start_s, scale_s)
         panels[-1].yaxis.set_major_formatter(FuncFormatter(lambda share, _: f"{100 * share:.3g} %"))
         panels[-1].set_xlabel(f"time since the first arrival, {unit}")
-        axes = below.subplots()
+        axes = figure.add_subplot(grid[4])
         groups = {name: result.ttft_s[result.pool_mask(i)] for i, name in enumerate(result.pool_names)}
         _draw_ttft(axes, groups, styles, slo_ttft_s)
         legend_below(figure, np.array([*panels, axes]))
@@ -166,7 +169,7 @@ def _draw_ttft(axes: Axes, groups: dict[str, np.ndarray], styles: dict[str, Any]
         if not len(values):
             continue
         ttft_s, share = exceedance(values)
-        axes.plot(ttft_s, share, label=_pool_label(name), **styles[name])
+        axes.step(ttft_s, share, where="post", label=_pool_label(name), **styles[name])
         p99_s = float(np.quantile(values, 0.99, method="inverted_cdf"))
         mark: dict[str, Any] = {"marker": "o", "ms": 6, "color": styles[name]["color"], "zorder": 5}
         axes.plot([p99_s], [0.01], linestyle="none", label=f"{_pool_label(name)}: P99 {seconds(p99_s)}", **mark)
@@ -185,7 +188,7 @@ def _draw_ttft(axes: Axes, groups: dict[str, np.ndarray], styles: dict[str, Any]
 
 
 def _pool_label(name: str) -> str:
-    return f"{name} pool"
+    return name if "pool" in name else f"{name} pool"
 
 
 def comparison_figure(comparison: Comparison, *, title: str) -> Figure:

@@ -230,7 +230,8 @@ def _scope_name(scope: str | None, fleet: Fleet) -> str:
 def _with_interval(row: SummaryRow, text: Callable[[float | None], str]) -> str:
     """The estimate, and its interval on a second line where there is one."""
     estimate = text(_known(row.estimate))
-    if not (math.isfinite(row.lower) and math.isfinite(row.upper)):
+    says_nothing = row.unit == "share" and (row.lower, row.upper) == (0.0, 1.0)
+    if says_nothing or not (math.isfinite(row.lower) and math.isfinite(row.upper)):
         return estimate
     return f"{estimate}\n{_between(text(row.lower), text(row.upper))}"
 

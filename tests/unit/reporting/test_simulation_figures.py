@@ -42,10 +42,12 @@ def test_every_panel_shows_what_its_title_says(result: SimulationResult, figure:
 
 
 @pytest.mark.parametrize("kind", ["svg", "pdf", "png"])
-def test_the_same_run_gives_the_same_file(result: SimulationResult, figure: Figure, kind: str) -> None:
-    again = simulation_figure(result, TWO_POOLS, title="demo $x$", slo_ttft_s=0.5)
-    content = figure_bytes(figure, kind, "a")
-    assert content == figure_bytes(again, kind, "a")
+def test_the_same_run_gives_the_same_file(result: SimulationResult, kind: str) -> None:
+    content, again = (
+        figure_bytes(simulation_figure(result, TWO_POOLS, title="demo $x$", slo_ttft_s=0.5), kind, "a")
+        for _ in range(2)
+    )
+    assert content == again
     if kind == "svg":
         assert b"demo $x$" in content
 

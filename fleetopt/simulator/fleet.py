@@ -19,6 +19,8 @@ POOL_ROUTERS = ("length", "compress-and-route", "spill-over")
 ROUTERS = BALANCERS + POOL_ROUTERS
 """A balancer as router chooses among the replicas of all pools that accept the length of the request."""
 
+_MOST_REPLICAS = 1_000_000
+
 
 @dataclass(frozen=True, slots=True)
 class Pool:
@@ -145,6 +147,8 @@ class Fleet:
         names = [pool.name for pool in self.pools]
         if repeated := [name for name in names if names.count(name) > 1]:
             raise InputError(f"fleet: two pools are named '{repeated[0]}'; names have to differ")
+        if (replicas := sum(pool.replicas for pool in self.pools)) > _MOST_REPLICAS:
+            raise InputError(f"fleet: {replicas:,} replicas; the simulator takes at most {_MOST_REPLICAS:,}")
         _require_known("router", self.router, ROUTERS)
         _require_known("balancer", self.balancer, BALANCERS)
         if self.spill_waiting < 1:

@@ -79,8 +79,8 @@ class SimulationResult:
     arrival_s : np.ndarray
         float64[n], seconds.
     pool : np.ndarray
-        int32[n], index into ``pool_names``, of the replica that had it last; of one that never had any, the pool that
-        it belongs to by its length, or 0 if the router looks at all pools.
+        int32[n], index into ``pool_names``: where it was finished; of a rejected or unserved one, where it belongs by
+        its length, or 0 if the router looks at all pools.
     replica : np.ndarray
         int32[n], index within the pool; -1 if rejected or unserved.
     admitted_s, first_token_s, finish_s : np.ndarray
@@ -97,7 +97,8 @@ class SimulationResult:
     is_unserved : np.ndarray
         bool[n], accepted, but at the end no replica was up that could take it.
     observed_s : float
-        First arrival to last finish, seconds; 0 if nothing was served.
+        First arrival to last finish, or to the last iteration broken off by a failure, if later, seconds; 0 if there
+        was neither.
     utilization : tuple of PoolUtilization
         One per pool.
     timeline : Timeline or None

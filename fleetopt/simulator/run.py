@@ -63,8 +63,9 @@ def simulate(
     At equal times iterations end first, then replicas come back, then replicas go down, then requests arrive in trace
     order, then iterations start. A request longer than the context limit of its pool is rejected at arrival. The KV
     cache is paged; what does not fit is preempted, last admitted first, and recomputed. Requests of a replica that goes
-    down start over on another one; the first token keeps its time if it was out already. While none can take them
-    they wait at the router; those that still do at the end are unserved. A request that fails over keeps its prompt as
+    down start over on another one, when all replicas that change at that moment have changed; the first token keeps its
+    time if it was out already. While none can take them they wait at the router; those that still do at the end are
+    unserved. A request that fails over keeps its prompt as
     served, compressed if it was.
 
     References
@@ -174,6 +175,7 @@ def _fleet(fleet: Fleet, seed: int) -> np.recarray:
     record.spill_waiting = fleet.spill_waiting
     record.stream = np.random.SeedSequence(seed, spawn_key=(_ROUTING_STREAM,)).generate_state(1, np.uint64)
     record.held_head = record.held_tail = records.NOBODY
+    record.broken_off_s = -np.inf
     return record
 
 
@@ -255,8 +257,8 @@ def _result(trace: Trace, fleet: Fleet, routing: Routing, state: State, timeline
     is_rejected = requests.prompt_tokens.astype(np.int64) + requests.output_tokens > limit
     pool = np.where(is_without, np.maximum(requests.pool, 0), state.replicas.pool[requests.replica]).astype(np.int32)
     replica = np.where(is_without, records.NOBODY, requests.replica - pools.first_replica[pool]).astype(np.int32)
-    is_finished = ~is_without
-    observed_s = float(np.nanmax(requests.finish_s) - trace.arrival_s[0]) if is_finished.any() else 0.0
+    last_s = max(np.max(requests.finish_s, initial=-np.inf, where=~is_without), state.fleet.broken_off_s[0])
+    observed_s = float(last_s - trace.arrival_s[0]) if last_s > -np.inf else 0.0
     return SimulationResult(
         pool_names=tuple(pool.name for pool in fleet.pools),
         arrival_s=trace.arrival_s,

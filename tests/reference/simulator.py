@@ -43,18 +43,14 @@ class ReferenceSimulator:
         self.ups = [failure for failure in fleet.failures if math.isfinite(failure.up_s)]
         self.held: list[Request] = []  # at the gateway
         self.history: list[Moment] = []
+        self.broken_off_s = -math.inf
 
     def run(self) -> None:
         while (now := self.next_time()) is not None:
             for replica in self.replicas:
                 if replica.end_s == now:
                     replica.end(now)
-            for failure in [failure for failure in self.ups if failure.up_s == now]:
-                self.ups.remove(failure)
-                self.come_up(failure)
-            for failure in [failure for failure in self.downs if failure.down_s == now]:
-                self.downs.remove(failure)
-                self.go_down(failure, now)
+            self.change_replicas(now)
             while self.to_come and self.to_come[0].arrival_s == now:
                 self.arrive(self.to_come.pop(0))
             for replica in self.replicas:
@@ -92,14 +88,23 @@ class ReferenceSimulator:
             if replica.pool.name == failure.pool and replica.index == failure.replica
         )
 
-    def come_up(self, failure: Failure) -> None:
-        self.replica_of(failure).is_up = True
-        held, self.held = self.held, []
-        for request in held:
-            self.route_or_hold(request)
-
-    def go_down(self, failure: Failure, now: float) -> None:
-        for request in self.replica_of(failure).go_down(now):
+    def change_replicas(self, now: float) -> None:
+        """Replicas come back and go down; then requests move: those that were held, if any came back, and the lost."""
+        ups = [failure for failure in self.ups if failure.up_s == now]
+        downs = [failure for failure in self.downs if failure.down_s == now]
+        moving: list[Request] = []
+        for failure in ups:
+            self.ups.remove(failure)
+            self.replica_of(failure).is_up = True
+        if ups:
+            moving, self.held = self.held, []
+        for failure in downs:
+            self.downs.remove(failure)
+            replica = self.replica_of(failure)
+            if replica.end_s is not None:
+                self.broken_off_s = now
+            moving += replica.go_down(now)
+        for request in moving:
             self.route_or_hold(request)
 
     def remember(self, now: float) -> None:
@@ -117,7 +122,8 @@ class ReferenceSimulator:
         return [request.finish_s for request in self.requests if not math.isnan(request.finish_s)]
 
     def observed_s(self) -> float:
-        return max(self.finishes()) - self.requests[0].arrival_s if self.finishes() else 0.0
+        last_s = max([*self.finishes(), self.broken_off_s])
+        return last_s - self.requests[0].arrival_s if math.isfinite(last_s) else 0.0
 
     def timeline(self, interval_s: float) -> list[Moment]:
         """The state at the first arrival and every so many seconds, up to the last finish."""

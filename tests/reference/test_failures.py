@@ -58,11 +58,9 @@ def test_a_preempted_request_moves_after_the_running_ones(run):
     assert outcome["admitted_s"] == [0.0, 0.0, 5.5]
 
 
-def test_replicas_that_fail_at_the_same_time_fail_one_after_the_other(run):
-    # A moves from 0 to 1, which fails next, and on to 2.
-    outcome = run(make_trace([0.0], [1], [2]), failing(3, (0, 0.5), (1, 0.5)))
-    assert (outcome["replica"], outcome["retries"], outcome["finish_s"]) == ([2], [2], [2.5])
-    outcome = run(make_trace([0.0], [1], [2]), failing(3, (1, 0.5), (0, 0.5)))
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_nothing_moves_to_a_replica_that_fails_at_the_same_time(run, order):
+    outcome = run(make_trace([0.0], [1], [2]), failing(3, *((replica, 0.5) for replica in order)))
     assert (outcome["replica"], outcome["retries"], outcome["finish_s"]) == ([2], [1], [2.5])
 
 
@@ -99,19 +97,24 @@ def test_ends_come_before_ups_before_downs_before_arrivals(run):
     assert outcome["replica"] == [1, 0]
 
 
-def test_the_first_replica_to_come_back_gets_all_that_is_held(run):
-    # Both come back at 2, in the order of the schedule: replica 1 is up when 0 is still down.
+def test_replicas_that_come_back_together_share_what_is_held(run):
     fleet = failing(2, (1, 0.0, 2.0), (0, 0.0, 2.0))
     outcome = run(make_trace([1.0, 1.0, 1.0, 2.0], [1] * 4, [1] * 4), fleet)
-    assert outcome["replica"] == [1, 1, 1, 0]
+    assert outcome["replica"] == [0, 1, 0, 1]
 
 
-def test_up_and_down_again_at_the_same_time_loses_what_was_held(run):
-    # At 2 the held A goes to the replica, which goes down at once: a retry, and no time in between.
+def test_nothing_moves_to_a_replica_that_is_up_and_down_again_at_the_same_time(run):
     outcome = run(make_trace([1.0], [1], [1]), failing(1, (0, 2.0, 4.0), (0, 0.0, 2.0)))
     assert outcome["finish_s"] == [5.0]
-    assert outcome["retries"] == [1]
+    assert outcome["retries"] == [0]
     assert outcome["admitted_s"] == [4.0]
+
+
+def test_work_that_a_failure_wastes_after_the_last_finish_is_observed_too(run):
+    # A is done at 1; B, from 1 on, is lost at 2.5 for ever: busy from 0 to 2.5.
+    outcome = run(make_trace([0.0, 1.0], [1, 1], [1, 9]), failing(1, (0, 2.5)))
+    assert outcome["observed_s"] == 2.5
+    assert outcome["busy"] == [1.0]
 
 
 def test_a_failed_replica_comes_back_empty(run):

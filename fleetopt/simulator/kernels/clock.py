@@ -7,7 +7,7 @@ import numpy as np
 from numba import njit
 
 from fleetopt.simulator.kernels.borrowing import borrowed
-from fleetopt.simulator.kernels.outages import take_outage
+from fleetopt.simulator.kernels.outages import take_outages
 from fleetopt.simulator.kernels.queues import schedule_end
 from fleetopt.simulator.kernels.records import DECODES, DOWN, State
 from fleetopt.simulator.kernels.router import deliver, is_accepted
@@ -48,8 +48,8 @@ def run_fleet(owned, until_s):
         # Replicas do not see each other: one that ends alone in time may go on before others end at the same moment.
         is_alone = next_end_s < next_arrival_s and next_end_s < next_outage_s
         n_ready = _end_due(now, is_alone, state)
-        while fleet.happened < n_outages and state.outages[fleet.happened].time_s == now:
-            n_ready = take_outage(now, n_ready, state)
+        if next_outage_s == now:
+            n_ready = take_outages(now, n_ready, state)
         while fleet.arrived < n_requests and state.requests[fleet.arrived].arrival_s == now:
             if is_accepted(state.requests[fleet.arrived], state):
                 n_ready = deliver(now, fleet.arrived, n_ready, state)

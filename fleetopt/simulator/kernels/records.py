@@ -35,6 +35,7 @@ FLEET = np.dtype(
         ("held_head", np.int64),  # requests that no replica can take now, linked as in a waiting queue
         ("held_tail", np.int64),
         ("n_held", np.int64),
+        ("broken_off_s", np.float64),  # when an iteration was last broken off
     ]
 )
 """The router and what it has seen so far."""

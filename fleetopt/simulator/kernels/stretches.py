@@ -212,3 +212,4 @@ def break_off(now, index, state):
         replica.block_seconds += (pool.kv_blocks - replica.free_blocks) * (now - replica.start_s)
     replica.running_seconds += replica.n_running * (now - replica.start_s)
     replica.busy_s += now - replica.start_s
+    state.fleet[0].broken_off_s = now

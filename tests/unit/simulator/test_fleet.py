@@ -30,6 +30,7 @@ def banded(boundary: int, gamma: float) -> Fleet:
         (lambda: Pool("x", PROFILE, 1, 0), "pool 'x': max_context_tokens is 0"),
         (lambda: Pool("x", PROFILE, 1, 10, "wait"), "unknown scheduler 'wait'; known: fcfs"),
         (lambda: Fleet(()), "no pools"),
+        (lambda: Fleet((Pool("x", PROFILE, 10**6, 9), SHORT)), "1,000,002 replicas; .* at most 1,000,000"),
         (lambda: Fleet((SHORT, SHORT), "length", (100,)), "two pools are named 'short'"),
         (lambda: Fleet((SHORT, LONG), "length"), "2 pools and 0 boundaries; router 'length' needs .* that is 1"),
         (lambda: Fleet((SHORT, LONG), "length", (0,)), "pool 'short' is 0; it has to be between 1 and 2048"),

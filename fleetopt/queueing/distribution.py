@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
@@ -27,6 +28,11 @@ def gamma_nodes(variation: float) -> tuple[np.ndarray, np.ndarray]:
     weights = np.array([1.0, 4.0, 1.0]) / 6
     values = np.maximum(1 - variation / 9 + normal * np.sqrt(variation) / 3, 0.0) ** 3
     return values / (weights @ values), weights
+
+
+@lru_cache(maxsize=8)
+def _damping(points: int) -> np.ndarray:
+    return np.asarray(_DAMPING ** (np.arange(points) / points))
 
 
 @dataclass(frozen=True)
@@ -81,7 +87,7 @@ class Grid:
         return np.asarray(np.fft.irfft(transform, 2 * self.points)[: self.points] / self._damping())
 
     def _damping(self) -> np.ndarray:
-        return np.asarray(_DAMPING ** (np.arange(self.points) / self.points))
+        return _damping(self.points)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,6 +1,7 @@
 """What a pool of identical replicas does at a given load, without simulation."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from fleetopt.queueing.distribution import TimeDistribution
 from fleetopt.queueing.equilibrium import PoolState, pool_state
@@ -15,17 +16,28 @@ class PoolPrediction:
 
     Attributes
     ----------
+    work : RequestWork
+    arrival_rate_rps : float
+        Rate of the pool, 1/s.
+    replicas : int
     state : PoolState
         Means: iteration time, busy share, what runs, memory, loads.
-    ttft : TimeDistribution
-        Time to first token, s: ``quantile(probability)`` and ``exceeds(times_s)``.
-    tpot : TpotDistribution
-        Time per output token after the first, s: the same.
     """
 
+    work: RequestWork
+    arrival_rate_rps: float
+    replicas: int
     state: PoolState
-    ttft: TimeDistribution
-    tpot: TpotDistribution
+
+    @cached_property
+    def ttft(self) -> TimeDistribution:
+        """Time to first token, s: ``quantile(probability)`` and ``exceeds(times_s)``."""
+        return ttft_distribution(self.work, self.state, self.arrival_rate_rps, self.replicas)
+
+    @cached_property
+    def tpot(self) -> TpotDistribution:
+        """Time per output token after the first, s: the same."""
+        return tpot_distribution(self.work, self.state, self.replicas)
 
 
 def predict_pool(work: RequestWork, arrival_rate_rps: float, replicas: int) -> PoolPrediction | None:
@@ -45,8 +57,4 @@ def predict_pool(work: RequestWork, arrival_rate_rps: float, replicas: int) -> P
     state = pool_state(work, arrival_rate_rps, replicas)
     if state is None:
         return None
-    return PoolPrediction(
-        state=state,
-        ttft=ttft_distribution(work, state, arrival_rate_rps, replicas),
-        tpot=tpot_distribution(work, state, replicas),
-    )
+    return PoolPrediction(work=work, arrival_rate_rps=arrival_rate_rps, replicas=replicas, state=state)

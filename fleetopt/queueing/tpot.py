@@ -9,7 +9,8 @@ from fleetopt.queueing.distribution import gamma_nodes
 from fleetopt.queueing.equilibrium import PoolState
 from fleetopt.queueing.work import RequestWork
 
-_BISECTIONS = 30
+_REFINEMENTS, _PLACES = 3, 17
+_GROUPS_PER_E_FOLD = 5
 _LEAST_SPREAD = 1.02
 """Independent iterations in a request's steps, at least; at 1 each request would see all or none prefilling."""
 
@@ -61,10 +62,11 @@ class TpotDistribution:
             return float("nan")
         low = float(self.decode_iteration_s.min())
         high = float(self.decode_iteration_s.max()) + self.chunk_s
-        for _ in range(_BISECTIONS):
-            middle = 0.5 * (low + high)
-            is_above = float(self.exceeds(np.array([middle]))[0]) > 1 - probability
-            low, high = (middle, high) if is_above else (low, middle)
+        for _ in range(_REFINEMENTS):
+            times_s = np.linspace(low, high, _PLACES)
+            is_late = self.exceeds(times_s[:-1]) > 1 - probability
+            first = int(is_late.sum())  # the probability falls, so these come first
+            low, high = float(times_s[max(first - 1, 0)]), float(times_s[first])
         return high
 
 
@@ -77,9 +79,7 @@ def tpot_distribution(work: RequestWork, state: PoolState, replicas: int) -> Tpo
     state : PoolState
     replicas : int
     """
-    share, output = work.output_points
-    steps = output[output > 1] - 1
-    share = share[output > 1] / max(float(share[output > 1].sum()), 1e-300)
+    share, steps = _steps(work)
     chunk_s = work.prefill_s / work.prompt_tokens * state.chunk_tokens
     run = max(1.0, work.prompt_tokens / state.chunk_tokens) / max(1 - state.prefill_load, 1e-3)
     # A router that evens out the counts leaves only the requests' own differences to a replica.
@@ -94,3 +94,13 @@ def tpot_distribution(work: RequestWork, state: PoolState, replicas: int) -> Tpo
         chunk_s=chunk_s,
         chunk_share=min(state.chunk_share, 1 - 1e-9),
     )
+
+
+def _steps(work: RequestWork) -> tuple[np.ndarray, np.ndarray]:
+    """Share and decode steps of the requests that make any, a few dozen points."""
+    share, output = work.output_points
+    has_steps = output > 1
+    share, steps = share[has_steps], output[has_steps] - 1
+    _, group = np.unique(np.floor(_GROUPS_PER_E_FOLD * np.log(steps)), return_inverse=True)
+    mass = np.bincount(group, share)
+    return mass / max(float(mass.sum()), 1e-300), np.bincount(group, share * steps) / np.maximum(mass, 1e-300)

@@ -152,6 +152,7 @@ def fidelity_cells(
     *,
     loads: Sequence[float] = LOADS,
     replicas: Sequence[int] = REPLICAS,
+    requests: int | None = None,
     workers: int | None = None,
     clock: Callable[[], float] | None = None,
     on_progress: Callable[[int, int, str], None] = lambda done, total, what: None,
@@ -166,6 +167,8 @@ def fidelity_cells(
     loads : sequence of float
         Shares of the simulated stability limit of one replica times the replicas.
     replicas : sequence of int
+    requests : int or None
+        Per simulation; None for 200,000 to find a limit, and for enough to span 60 long residences in a cell.
     workers : int or None
         Threads; None for as many as the machine suggests. The simulator releases the interpreter's lock.
     clock : callable or None
@@ -181,11 +184,22 @@ def fidelity_cells(
     done = 0
     for name, (lengths, profile) in workloads.items():
         on_progress(done, total, f"{name}: stability limit")
-        limit_rps = simulated_limit_rps(lengths, profile, seed, workers=workers)
+        limit_rps = simulated_limit_rps(lengths, profile, seed, requests=requests or _LIMIT_REQUESTS, workers=workers)
         for count in replicas:
             for load in loads:
                 on_progress(done, total, f"{name}, {count} replicas, load {load:g}")
-                yield measure_cell(name, lengths, profile, count, load, limit_rps, seed, workers=workers, clock=clock)
+                yield measure_cell(
+                    name,
+                    lengths,
+                    profile,
+                    count,
+                    load,
+                    limit_rps,
+                    seed,
+                    requests=requests,
+                    workers=workers,
+                    clock=clock,
+                )
                 done += 1
     on_progress(done, total, "done")
 

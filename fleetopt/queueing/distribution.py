@@ -12,22 +12,29 @@ _WIDEST_SHARE, _NARROWEST_SHARE = 0.85, 0.15
 _MOST_GRIDS = 40
 
 
-def gamma_nodes(variation: float) -> tuple[np.ndarray, np.ndarray]:
-    """Three values with mean 1 that stand for a Gamma distribution, and their weights.
+def gamma_nodes(variation: float, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """A few values with mean 1 that stand for a Gamma distribution, and their weights.
 
     Parameters
     ----------
     variation : float
         Its squared coefficient of variation.
+    count : int
+        How many values.
 
     References
     ----------
-    Gauss-Hermite rule of three points, through the cube root transform of E. B. Wilson and M. M. Hilferty (1931).
+    Gauss-Hermite quadrature through the cube root transform of E. B. Wilson and M. M. Hilferty (1931), PNAS 17(12).
     """
-    normal = np.array([-np.sqrt(3.0), 0.0, np.sqrt(3.0)])
-    weights = np.array([1.0, 4.0, 1.0]) / 6
+    normal, weights = _hermite(count)
     values = np.maximum(1 - variation / 9 + normal * np.sqrt(variation) / 3, 0.0) ** 3
     return values / (weights @ values), weights
+
+
+@lru_cache(maxsize=8)
+def _hermite(count: int) -> tuple[np.ndarray, np.ndarray]:
+    normal, weights = np.polynomial.hermite_e.hermegauss(count)
+    return normal, weights / weights.sum()
 
 
 @lru_cache(maxsize=8)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
 from fleetopt.queueing.routing import Occupancy, least_loaded_occupancy
 from fleetopt.queueing.stability import token_budget_load
 from fleetopt.queueing.work import RequestWork
@@ -95,9 +97,8 @@ def pool_state(work: RequestWork, arrival_rate_rps: float, replicas: int) -> Poo
     prefill_load = min(1.0, rate * mean_service_s)
     residual_s = float(share @ service_s**2) / (2 * mean_service_s)
     moves = work.response.fluctuation(rate, joins, prefill_load, residual_s / iteration_s)
-    # A busy replica holds at least one request, so at light load there is less to fluctuate.
     present = joins * work.iterations
-    freedom = max(0.0, 1 - present * (1 - busy)) / replicas
+    freedom = _freedom(occupancy, present, busy, replicas)
     running = busy * (present + freedom * moves.running_time / iteration_s)
     if running >= work.slots:
         return None
@@ -114,6 +115,24 @@ def pool_state(work: RequestWork, arrival_rate_rps: float, replicas: int) -> Poo
         chunk_share=1 - float(steps @ work.capacity.free_share) / float(steps.sum()),
         chunk_tokens=work.chunk_beside(decoding),
         prefill_load=prefill_load,
-        kv_utilization=running * work.kv_tokens / work.profile.kv_tokens,
+        kv_utilization=work.kv_tokens(running, rate, decoding, decode_s) / work.profile.kv_tokens,
         budget_load=budget_load,
     )
+
+
+def _freedom(occupancy: Occupancy, present: float, busy: float, replicas: int) -> float:
+    """Share of an open replica's fluctuations that is left to this one, 0 to 1.
+
+    A busy replica holds at least one request, so at light load there is less to fluctuate: of a Poisson number with a
+    mean of ``present`` while it is not 0, the variance is the mean times ``1 - present (1 - busy)``. In a pool one
+    share in ``replicas`` is left of that, and none as long as no replica holds two; the smaller rules (half their
+    harmonic mean).
+    """
+    alone = max(0.0, 1 - present * (1 - busy))
+    if replicas == 1 or alone == 0:
+        return alone
+    counts = np.arange(1, len(occupancy.over_time))
+    share = occupancy.over_time[1:] / occupancy.over_time[1:].sum()
+    mean = float(share @ counts)
+    shared = float(share @ (counts - mean) ** 2) / mean
+    return shared * alone / (replicas * shared + alone) if shared > 0 else 0.0

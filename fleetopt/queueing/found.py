@@ -12,6 +12,7 @@ from fleetopt.queueing.work import RequestWork
 _NEGLIGIBLE = 1e-7
 _LONGEST_OPEN_QUEUE = 256
 _MOST_NUMBERS = 12
+_NODES_ALONE, _NODES_IN_POOL = 5, 3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -65,7 +66,7 @@ def found_busy(work: RequestWork, state: PoolState, arrival_rate_rps: float, rep
     rate = arrival_rate_rps / replicas
     typical = _found_in_pool(work, present, rate, replicas, work.step_s, 1.0)
     mean_s = typical.queue[0] * typical.decode_free_s + (1 - typical.queue[0]) * typical.decode_queued_s
-    nodes, weights = gamma_nodes(state.decode_variation)
+    nodes, weights = gamma_nodes(state.decode_variation, _NODES_IN_POOL)
     steps_s = nodes * (work.step_s * state.decode_found_s / max(mean_s, 1e-300))
     return [
         _found_in_pool(work, present, rate, replicas, float(step_s), float(weight))
@@ -84,7 +85,8 @@ def _found_alone(work: RequestWork, state: PoolState, rate: float) -> list[Found
     idle = float(state.occupancy.over_time[0])
     own_s = work.step_s * (decoding - probability @ decoding)
     explained_s2 = min(float(probability @ own_s**2), state.decode_variance_s2)
-    nodes, weights = gamma_nodes(state.decode_variation * (1 - explained_s2 / max(state.decode_variance_s2, 1e-300)))
+    slow = 1 - explained_s2 / max(state.decode_variance_s2, 1e-300)
+    nodes, weights = gamma_nodes(state.decode_variation * slow, _NODES_ALONE)
     items = []
     for node, weight in zip(nodes, weights, strict=True):
         decode_s = np.maximum(node * state.decode_found_s + own_s, 0.0)

@@ -11,6 +11,7 @@ from fleetopt.queueing.work import RequestWork
 
 _REFINEMENTS, _PLACES = 3, 17
 _GROUPS_PER_E_FOLD = 5
+_NODES = 5
 _LEAST_SPREAD = 1.02
 """Independent iterations in a request's steps, at least; at 1 each request would see all or none prefilling."""
 
@@ -85,7 +86,7 @@ def tpot_distribution(work: RequestWork, state: PoolState, replicas: int) -> Tpo
     # A router that evens out the counts leaves only the requests' own differences to a replica.
     others_s = state.busy * state.decode_found_s + work.step_s
     decode_s = others_s / replicas + (1 - 1 / replicas) * state.decode_s
-    nodes, weight = gamma_nodes(state.decode_variation)
+    nodes, weight = gamma_nodes(state.decode_variation, _NODES)
     return TpotDistribution(
         share=share,
         spread=np.maximum(_LEAST_SPREAD, 1 + (steps - 1) / run),

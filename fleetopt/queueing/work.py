@@ -37,8 +37,11 @@ class RequestWork:
         Mean iterations that a request takes part in.
     step_s, step_variance_s2 : float
         Mean and variance of the GPU time of one decode step, over all steps of all requests, s and s^2.
-    kv_tokens : float
-        Mean KV of a running request, tokens.
+    decode_kv_tokens : float
+        KV of a decoding request, tokens, summed over its steps; mean.
+    prefill_kv_tokens, prefill_kv_token_s : float
+        KV of a prompt summed over its tokens as they come, tokens^2, and over the GPU time of its prefill, tokens x s;
+        means.
     slots : int
         Requests that fit at once: the engine's limit, or as many as the KV cache holds 99 % of the time.
     prompt_points, output_points : tuple of np.ndarray
@@ -58,7 +61,9 @@ class RequestWork:
     iterations: float
     step_s: float
     step_variance_s2: float
-    kv_tokens: float
+    decode_kv_tokens: float
+    prefill_kv_tokens: float
+    prefill_kv_token_s: float
     slots: int
     prompt_points: tuple[np.ndarray, np.ndarray]
     output_points: tuple[np.ndarray, np.ndarray]
@@ -117,6 +122,31 @@ class RequestWork:
         iterations = self.prompt_points[1] / self.chunk_beside(decoding)
         return np.asarray(iterations * (self.base_s + step_s * decoding) + self.prompt_work_s)
 
+    def kv_tokens(self, running: float, arrival_rate_rps: float, decoding: float, decode_s: float) -> float:
+        """Mean KV held, tokens, over time.
+
+        Parameters
+        ----------
+        running : float
+            Mean requests running, over time.
+        arrival_rate_rps : float
+        decoding, decode_s : float
+            Requests decoding in a mean iteration, and its decode part, s.
+        """
+        chunk_tokens, iteration_s = self.chunk_beside(decoding), self.base_s + decode_s
+        chunks = self.iterations - self.steps
+        prefill_s = chunks * iteration_s + self.prefill_s
+        # A chunk's blocks are held from the start of its iteration: half a chunk more than has been computed.
+        ahead = chunk_tokens / 2
+        held = (self.prefill_kv_tokens / chunk_tokens + self.prompt_tokens / 2) * iteration_s
+        held += self.prefill_kv_token_s + ahead * self.prefill_s
+        if self.steps > 0:
+            step_s = max(0.0, running / arrival_rate_rps - prefill_s) / self.steps
+            held += self.decode_kv_tokens * step_s
+            if self.profile.per_context_token_s > 0:  # who holds more decodes more slowly
+                held += self.steps * self.step_variance_s2 / self.profile.per_context_token_s
+        return arrival_rate_rps * held
+
     def mean_chunks(self, chunk_tokens: float) -> float:
         """Mean chunks of a prompt, rounded up one by one, if a chunk holds that many tokens."""
         share, prompt = self.prompt_points
@@ -143,7 +173,7 @@ def request_work(
     prompt, output, steps = prompt_tokens, output_tokens, output_tokens - 1
     chunk_tokens = min(profile.max_chunk_tokens, profile.max_batched_tokens)
     chunks = np.ceil(prompt / chunk_tokens)
-    kv_tokens, slots = _slots(profile, share, prompt, output, chunks)
+    half_block = profile.block_tokens / 2
     context = steps * prompt + output * steps / 2
     decode_s = float(share @ (profile.per_sequence_s * steps + profile.per_context_token_s * context))
     mean_steps = float(share @ steps)
@@ -170,18 +200,20 @@ def request_work(
         iterations=float(share @ (chunks + steps)),
         step_s=step_s,
         step_variance_s2=max(step_variance_s2, 0.0),
-        kv_tokens=kv_tokens,
-        slots=slots,
+        decode_kv_tokens=float(share @ (steps * (prompt + output / 2 + half_block))),
+        prefill_kv_tokens=float(share @ (prompt * (prompt / 2 + half_block))),
+        prefill_kv_token_s=float(
+            share @ (profile.per_prefill_token_s * prompt**2 / 2 + profile.per_prefill_attention_s * prompt**3 / 3)
+        ),
+        slots=_slots(profile, share, prompt, output, chunks),
         prompt_points=_condense(share, prompt),
         output_points=_condense(share, output),
         joint_points=_condense_joint(share, prompt, output),
     )
 
 
-def _slots(
-    profile: GpuProfile, share: np.ndarray, prompt: np.ndarray, output: np.ndarray, chunks: np.ndarray
-) -> tuple[float, int]:
-    """Mean KV of a running request, tokens, and the requests that fit at once.
+def _slots(profile: GpuProfile, share: np.ndarray, prompt: np.ndarray, output: np.ndarray, chunks: np.ndarray) -> int:
+    """Requests that fit at once.
 
     A running request holds a ramp from 0 to its prompt while it prefills and from there to its full length while it
     decodes; ``m`` requests fit if ``m mean + z sqrt(m) deviation`` does.
@@ -193,7 +225,7 @@ def _slots(
     mean = float(share @ first) / iterations
     spread = _OVERFLOW_QUANTILE * np.sqrt(max(float(share @ second) / iterations - mean**2, 0.0))
     root = (np.sqrt(spread**2 + 4 * mean * profile.kv_tokens) - spread) / (2 * mean)
-    return mean, max(1, min(profile.max_sequences, int(root**2)))
+    return max(1, min(profile.max_sequences, int(root**2)))
 
 
 def _groups(share: np.ndarray, values: np.ndarray, body_points: int, points_per_decade: int) -> np.ndarray:

@@ -129,9 +129,9 @@ def test_the_residual_of_a_constant_is_uniform(mean, end):
         assert residual @ np.arange(grid.points) * grid.step_s == pytest.approx(mean / 2, rel=0.03)
 
 
-@given(variation=st.floats(0.0, 1.0))
-def test_gamma_nodes_have_mean_and_variance_of_the_distribution(variation):
-    nodes, weights = gamma_nodes(variation)
+@given(variation=st.floats(0.0, 1.0), count=st.sampled_from([3, 5]))
+def test_gamma_nodes_have_mean_and_variance_of_the_distribution(variation, count):
+    nodes, weights = gamma_nodes(variation, count)
     assert weights @ nodes == pytest.approx(1.0)
     assert weights @ (nodes - 1) ** 2 == pytest.approx(variation, rel=0.25, abs=1e-9)
 

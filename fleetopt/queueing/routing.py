@@ -33,6 +33,12 @@ class Occupancy:
         """Share of time that a replica holds a request."""
         return float(1 - self.over_time[0])
 
+    def with_idle(self, probability: float) -> "Occupancy":
+        """Return the same but for another probability that a single replica is idle, below 1."""
+        scale = (1 - probability) / (1 - self.over_time[0])
+        over_time = np.append(probability, scale * self.over_time[1:])
+        return Occupancy(over_time=over_time, found=over_time, found_after_departure=self.found_after_departure)
+
     @property
     def mean(self) -> float:
         """Mean requests on a replica."""

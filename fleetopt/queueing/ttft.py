@@ -53,8 +53,8 @@ def _transform(grid: Grid, work: RequestWork, found: Found, state: PoolState, ra
     free_s, queued_s = work.base_s + found.decode_free_s, work.base_s + found.decode_queued_s
     chunks = np.ceil(prompt / chunk)
     own_s = chunks * free_s + work.prompt_work_s
-    # Who arrives meanwhile takes what the last chunk leaves of the budget.
-    unused_s = (chunks * chunk - prompt) * profile.per_prefill_token_s
+    # Who arrives meanwhile takes what the last chunk leaves of the budget, up to a prompt.
+    unused_s = np.minimum(chunks * chunk - prompt, work.prompt_tokens) * profile.per_prefill_token_s
     own_s -= np.expm1(-rate * own_s) * unused_s
     total = found.queue[0] * grid.transform(grid.masses(share, own_s)) * grid.transform(grid.uniform(free_s))
     if len(found.queue) > 1:
@@ -63,7 +63,7 @@ def _transform(grid: Grid, work: RequestWork, found: Found, state: PoolState, ra
         ahead = np.zeros_like(left)
         for probability in found.queue[:0:-1]:
             ahead = (ahead + probability) * left
-        last_s = queued_s + state.prefill_load * profile.per_prefill_token_s * chunk
+        last_s = queued_s + state.prefill_load * profile.per_prefill_token_s * min(chunk, work.prompt_tokens)
         service = grid.transform(grid.masses(share, base_s + work.prompt_work_s))
         total = total + ahead * service * grid.transform(grid.uniform(last_s))
     return np.asarray(found.share * total)

@@ -97,6 +97,13 @@ class RequestWork:
         return iteration_response(self.profile, self.chunk_tokens, *self.joint_points)
 
     @cached_property
+    def equal_response(self) -> IterationResponse:
+        """The same for requests that all have the mean prompt and output."""
+        share, prompt, output = self.joint_points
+        means = np.array([share @ prompt]), np.array([share @ output])
+        return iteration_response(self.profile, self.chunk_tokens, np.ones(1), *means)
+
+    @cached_property
     def capacity(self) -> ReplicaCapacity:
         """What a replica finishes by the requests that it holds; computed once."""
         return replica_capacity(self)

@@ -130,7 +130,7 @@ class IterationResponse:
 def iteration_response(
     profile: GpuProfile, chunk_tokens: int, share: np.ndarray, prompt_tokens: np.ndarray, output_tokens: np.ndarray
 ) -> IterationResponse:
-    """Spectra of the requests of a mixture, prefilled in full chunks and decoded one token an iteration.
+    """Spectra of the requests of a mixture, prefilled in equal chunks and decoded one token an iteration.
 
     Parameters
     ----------
@@ -139,23 +139,23 @@ def iteration_response(
     share, prompt_tokens, output_tokens : np.ndarray
         float64[k], shares sum to 1.
     """
-    chunks, steps = prompt_tokens / chunk_tokens, output_tokens - 1
+    chunks, steps = np.ceil(prompt_tokens / chunk_tokens), output_tokens - 1
     longest = float((chunks + steps).max())
     omega = np.geomspace(min(_LOWEST_CYCLES / longest, _HIGHEST / 2), _HIGHEST, _FREQUENCIES)
-    presence = _transform(omega, np.zeros_like(chunks), chunks + steps, np.ones_like(chunks), 0.0)
+    presence = _transform(omega, np.zeros_like(chunks), chunks + steps, np.ones_like(chunks), np.zeros_like(chunks))
     prefill = _transform(
         omega,
         np.zeros_like(chunks),
         chunks,
-        np.full_like(chunks, chunk_tokens * profile.per_prefill_token_s),
-        chunk_tokens**2 * profile.per_prefill_attention_s,
+        profile.per_prefill_token_s * prompt_tokens / chunks,
+        profile.per_prefill_attention_s * (prompt_tokens / chunks) ** 2,
     )
     decode = _transform(
         omega,
         chunks,
         steps,
         profile.per_sequence_s + profile.per_context_token_s * prompt_tokens,
-        profile.per_context_token_s,
+        np.full_like(chunks, profile.per_context_token_s),
     )
     return IterationResponse(
         omega=omega,
@@ -171,14 +171,16 @@ def iteration_response(
     )
 
 
-def _transform(omega: np.ndarray, start: np.ndarray, length: np.ndarray, level: np.ndarray, slope: float) -> np.ndarray:
+def _transform(
+    omega: np.ndarray, start: np.ndarray, length: np.ndarray, level: np.ndarray, slope: np.ndarray
+) -> np.ndarray:
     """complex128[k, f]: transform of ``level + slope (x - start)`` for x from start over a length."""
     turn = 1j * omega
     at_start = np.exp(-start[:, None] * turn)
     at_end = np.exp(-(start + length)[:, None] * turn)
     flat = (at_start - at_end) / turn
     ramp = flat / turn - length[:, None] * at_end / turn
-    return level[:, None] * flat + slope * ramp
+    return level[:, None] * flat + slope[:, None] * ramp
 
 
 def _mean(share: np.ndarray, values: np.ndarray) -> np.ndarray:

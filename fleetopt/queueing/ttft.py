@@ -34,7 +34,7 @@ def ttft_distribution(work: RequestWork, state: PoolState, arrival_rate_rps: flo
     def masses(grid: Grid) -> np.ndarray:
         transform = np.zeros(grid.points + 1, dtype=np.complex128)
         for item in found:
-            transform += _transform(grid, work, item, state, arrival_rate_rps / replicas)
+            transform += _transform(grid, work, item, arrival_rate_rps / replicas)
         return np.asarray(idle * grid.masses(share, alone_s) + grid.invert(transform))
 
     return TimeDistribution(masses, 2 * work.unloaded_ttft_quantile_s(_FIRST_GUESS))
@@ -45,7 +45,7 @@ def unloaded_ttft_p99_s(work: RequestWork) -> float:
     return work.unloaded_ttft_quantile_s(0.99)
 
 
-def _transform(grid: Grid, work: RequestWork, found: Found, state: PoolState, rate: float) -> np.ndarray:
+def _transform(grid: Grid, work: RequestWork, found: Found, rate: float) -> np.ndarray:
     """Transform of the time to first token of arrivals that find a busy replica, times their share."""
     profile = work.profile
     share, prompt = work.prompt_points
@@ -59,13 +59,16 @@ def _transform(grid: Grid, work: RequestWork, found: Found, state: PoolState, ra
     total = found.queue[0] * grid.transform(grid.masses(share, own_s)) * grid.transform(grid.uniform(free_s))
     if len(found.queue) > 1:
         base_s = prompt / chunk * queued_s
+        service_s = base_s + work.prompt_work_s
         left = grid.transform(_left(grid, work, found, base_s))
         ahead = np.zeros_like(left)
         for probability in found.queue[:0:-1]:
             ahead = (ahead + probability) * left
-        last_s = queued_s + state.prefill_load * profile.per_prefill_token_s * min(chunk, work.prompt_tokens)
-        service = grid.transform(grid.masses(share, base_s + work.prompt_work_s))
-        total = total + ahead * service * grid.transform(grid.uniform(last_s))
+        # The last iteration is as long as the running one was, and longer if somebody has come to wait behind.
+        in_queue = 1 + float(found.queue @ np.arange(len(found.queue))) / (1 - found.queue[0])
+        behind = -np.expm1(-rate * in_queue * float(share @ service_s))
+        last_s = queued_s + behind * profile.per_prefill_token_s * min(chunk, work.prompt_tokens)
+        total = total + ahead * grid.transform(grid.masses(share, service_s)) * grid.transform(grid.uniform(last_s))
     return np.asarray(found.share * total)
 
 

@@ -183,14 +183,7 @@ def request_work(
     half_block = profile.block_tokens / 2
     context = steps * prompt + output * steps / 2
     decode_s = float(share @ (profile.per_sequence_s * steps + profile.per_context_token_s * context))
-    mean_steps = float(share @ steps)
-    step_s, step_variance_s2 = 0.0, 0.0
-    if mean_steps > 0:
-        step_s = decode_s / mean_steps
-        # The context of a step is uniform between prompt + 1 and prompt + steps.
-        middle_s = profile.per_sequence_s + profile.per_context_token_s * (prompt + output / 2)
-        spread_s2 = profile.per_context_token_s**2 * (steps**2 - 1) / 12
-        step_variance_s2 = float(share @ (steps * ((middle_s - step_s) ** 2 + spread_s2))) / mean_steps
+    step_s, step_variance_s2 = _step_moments(profile, share, prompt, output, decode_s)
     return RequestWork(
         profile=profile,
         chunk_tokens=chunk_tokens,
@@ -203,10 +196,10 @@ def request_work(
             share @ (profile.prefill_only_per_token_s * prompt + profile.prefill_only_per_attention_s * prompt**2 / 2)
         ),
         tokens=float(share @ (prompt + steps)),
-        steps=mean_steps,
+        steps=float(share @ steps),
         iterations=float(share @ (chunks + steps)),
         step_s=step_s,
-        step_variance_s2=max(step_variance_s2, 0.0),
+        step_variance_s2=step_variance_s2,
         decode_kv_tokens=float(share @ (steps * (prompt + output / 2 + half_block))),
         prefill_kv_tokens=float(share @ (prompt * (prompt / 2 + half_block))),
         prefill_kv_token_s=float(
@@ -217,6 +210,22 @@ def request_work(
         output_points=_condense(share, output),
         joint_points=_condense_joint(share, prompt, output),
     )
+
+
+def _step_moments(
+    profile: GpuProfile, share: np.ndarray, prompt: np.ndarray, output: np.ndarray, decode_s: float
+) -> tuple[float, float]:
+    """Mean and variance of the GPU time of a decode step over all steps, s and s^2; 0 where there is none."""
+    steps = output - 1
+    mean_steps = float(share @ steps)
+    if mean_steps <= 0:
+        return 0.0, 0.0
+    step_s = decode_s / mean_steps
+    # The context of a step is uniform between prompt + 1 and prompt + steps.
+    middle_s = profile.per_sequence_s + profile.per_context_token_s * (prompt + output / 2)
+    spread_s2 = profile.per_context_token_s**2 * (steps**2 - 1) / 12
+    variance_s2 = float(share @ (steps * ((middle_s - step_s) ** 2 + spread_s2))) / mean_steps
+    return step_s, max(variance_s2, 0.0)
 
 
 def _slots(profile: GpuProfile, share: np.ndarray, prompt: np.ndarray, output: np.ndarray, chunks: np.ndarray) -> int:

@@ -179,14 +179,14 @@ def _freedom(occupancy: Occupancy, present: float, busy: float, replicas: int) -
 
     A busy replica holds at least one request, so at light load there is less to fluctuate: of a Poisson number with a
     mean of ``present`` while it is not 0, the variance is the mean times ``1 - present (1 - busy)``. In a pool one
-    share in ``replicas`` is left of that, and none as long as no replica holds two; the smaller rules (half their
-    harmonic mean).
+    share in ``replicas`` is left of that, and no more than half of the variance, against the mean, that a busy replica
+    has: the other half is put down to the step between two neighbouring levels, and it is none while no replica holds
+    two.
     """
     alone = max(0.0, 1 - present * (1 - busy))
-    if replicas == 1 or alone == 0:
+    if replicas == 1:
         return alone
     counts = np.arange(1, len(occupancy.over_time))
     share = occupancy.over_time[1:] / occupancy.over_time[1:].sum()
     mean = float(share @ counts)
-    shared = float(share @ (counts - mean) ** 2) / mean
-    return shared * alone / (replicas * shared + alone) if shared > 0 else 0.0
+    return min(alone / replicas, 0.5 * float(share @ (counts - mean) ** 2) / mean)

@@ -9,7 +9,8 @@ from numba import njit
 from fleetopt.simulator.kernels.queues import append_request, schedule_end
 from fleetopt.simulator.kernels.records import DOWN, NOBODY
 from fleetopt.simulator.kernels.router import deliver
-from fleetopt.simulator.kernels.stretches import break_off, forget_decoders
+from fleetopt.simulator.kernels.schedulers import forget_decoders
+from fleetopt.simulator.kernels.stretches import break_off
 
 
 @njit
@@ -66,6 +67,7 @@ def _take_down(now, index, head, tail, state):
         request_index = following
     replica.waiting_head = replica.waiting_tail = NOBODY
     replica.running_head = replica.running_tail = replica.free_slot = NOBODY
+    replica.prefill_head = replica.prefill_tail = NOBODY
     replica.used_slots = replica.n_running = replica.queued_tokens = 0
     replica.free_blocks = pool.kv_blocks
     forget_decoders(pool.block_tokens, replica, state.phases[index])

@@ -12,7 +12,7 @@ DOWN = 1 << 40
 ANY_POOL, BY_LENGTH, SPILL_OVER = 0, 1, 2
 LEAST_LOADED, SHORTEST_QUEUE_TOKENS, POWER_OF_TWO, ROUND_ROBIN, RANDOM = 0, 1, 2, 3, 4
 DECODES, CHUNKS, IN_ORDER = 0, 1, 2
-"""Kinds of a stretch: decode rounds only; one iteration with prompts in it; one done sequence by sequence."""
+"""Kinds of a stretch: decode rounds only; one iteration with prompts in it, or one to be served in order."""
 SLOT_BITS = 28
 SLOT_MASK = (1 << SLOT_BITS) - 1
 
@@ -25,7 +25,7 @@ change in another file. So a field of the type tells what the code is compiled f
 FLEET = np.dtype(
     [
         (f"compiled_from_{_SOURCES.hexdigest()[:16]}", np.int8),
-        ("pool_choice", np.int64),  # ANY_POOL, BY_LENGTH or SPILL_OVER of the kernel
+        ("pool_choice", np.int64),  # ANY_POOL, BY_LENGTH or SPILL_OVER
         ("balancer", np.int64),
         ("spill_waiting", np.int64),
         ("stream", np.uint64),  # of the draws of the routers
@@ -89,7 +89,7 @@ REPLICA = np.dtype(
     [
         ("pool", np.int64),
         ("start_s", np.float64),  # of the stretch of iterations that it is in
-        ("stretch", np.int64),  # DECODES, CHUNKS or IN_ORDER of the kernel
+        ("stretch", np.int64),  # DECODES or CHUNKS
         ("rounds", np.int64),  # decode rounds in the stretch
         ("ahead_free_blocks", np.int64),  # at its end, if it is of decode rounds only
         ("ahead_block_seconds", np.float64),

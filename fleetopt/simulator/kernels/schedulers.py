@@ -57,6 +57,7 @@ def _take_back_last(pool, replica, slots, finishes, phases, requests):
     block_tokens = pool.block_tokens
     place = replica.running_tail
     slot = slots[place]
+    free_before = replica.free_blocks
     if slot.is_decoding:
         phase = -slot.context % block_tokens
         phases[phase] -= 1
@@ -68,19 +69,25 @@ def _take_back_last(pool, replica, slots, finishes, phases, requests):
         remove_round(
             (replica.round + slot.last_target - slot.context) << SLOT_BITS | place, finishes, replica.n_decoding
         )
+        _preempt_last(block_tokens, replica, slots, requests)
     else:
         needed = blocks_for(slot.context + slot.granted, block_tokens) - blocks_for(slot.context, block_tokens)
-        before, other = NOBODY, replica.prefill_head
-        while other != place:
-            before, other = other, slots[other].next_prefill
-        if before == NOBODY:
-            replica.prefill_head = NOBODY
-        else:
-            slots[before].next_prefill = NOBODY
-        replica.prefill_tail = before
-    free_before = replica.free_blocks
-    _preempt_last(block_tokens, replica, slots, requests)
+        _preempt_listed(block_tokens, replica, slots, requests)
     return replica.free_blocks - free_before + needed
+
+
+@njit
+def _preempt_listed(block_tokens, replica, slots, requests):
+    """Preempt the sequence admitted last, and take it off the list of the prefilling ones, whose last it is."""
+    before, place = NOBODY, replica.prefill_head
+    while place != replica.prefill_tail:
+        before, place = place, slots[place].next_prefill
+    if before == NOBODY:
+        replica.prefill_head = NOBODY
+    else:
+        slots[before].next_prefill = NOBODY
+    replica.prefill_tail = before
+    _preempt_last(block_tokens, replica, slots, requests)
 
 
 @njit(inline="always")
@@ -165,14 +172,38 @@ def _admit_first(tokens, replica, slots, requests):
 
 
 @njit
-def serve_in_order(n_waiting, pool, replica, slots, requests):
+def serve_in_order(n_waiting, pool, replica, slots, phases, requests):
     """Grant tokens and blocks to the running sequences in the order of admission; then the queue.
 
     Sequences are served in the order of admission and preempted in the opposite order, so one that has its tokens is
-    never preempted. With no budget left a sequence is granted 0 tokens, which need no block.
+    never preempted. With no budget left a sequence is granted 0 tokens, which need no block. For this iteration nobody
+    counts as decoding: all are listed as the prefilling ones are.
     """
-    budget = pool.max_batched_tokens
     n_before = replica.n_running
+    _list_all(replica, slots)
+    forget_decoders(pool.block_tokens, replica, phases)
+    budget = pool.max_batched_tokens
+    place = replica.prefill_head
+    while place != NOBODY:
+        slot = slots[place]
+        tokens = min(slot.target - slot.context, pool.max_chunk_tokens, budget)
+        blocks = blocks_for(slot.context + tokens, pool.block_tokens) - blocks_for(slot.context, pool.block_tokens)
+        slot.granted = tokens
+        while blocks > replica.free_blocks and place != NOBODY:
+            if place == replica.prefill_tail:
+                place = NOBODY
+            _preempt_listed(pool.block_tokens, replica, slots, requests)
+        if place != NOBODY:
+            replica.free_blocks -= blocks
+            budget -= tokens
+            place = slot.next_prefill
+    if replica.n_running == n_before and n_waiting > 0 and not pool.is_prefill_first:
+        replica.free_blocks = _admit_waiting(budget, replica.free_blocks, n_waiting, pool, replica, slots, requests)
+
+
+@njit
+def _list_all(replica, slots):
+    """Write out the context of decoding sequences, and list all running ones as prefilling, in order of admission."""
     place = replica.running_head
     while place != NOBODY:
         slot = slots[place]
@@ -180,24 +211,18 @@ def serve_in_order(n_waiting, pool, replica, slots, requests):
             slot.context += replica.round
             slot.target = slot.context + 1
             slot.is_decoding = 0
+        slot.next_prefill = slot.after
         place = slot.after
-    place = replica.running_head
-    while place != NOBODY:
-        slot = slots[place]
-        tokens = min(slot.target - slot.context, pool.max_chunk_tokens, budget)
-        blocks = blocks_for(slot.context + tokens, pool.block_tokens) - blocks_for(slot.context, pool.block_tokens)
-        is_preempted = False
-        while blocks > replica.free_blocks and not is_preempted:
-            is_preempted = place == replica.running_tail
-            _preempt_last(pool.block_tokens, replica, slots, requests)
-        if is_preempted:
-            break
-        slot.granted = tokens
-        replica.free_blocks -= blocks
-        budget -= tokens
-        place = slot.after
-    if replica.n_running == n_before and n_waiting > 0 and not pool.is_prefill_first:
-        replica.free_blocks = _admit_waiting(budget, replica.free_blocks, n_waiting, pool, replica, slots, requests)
+    replica.prefill_head, replica.prefill_tail = replica.running_head, replica.running_tail
+
+
+@njit
+def forget_decoders(block_tokens, replica, phases):
+    """Forget what is counted of decoding sequences."""
+    replica.n_decoding = replica.decode_context = 0
+    replica.last_decoder = NOBODY
+    for phase in range(block_tokens):
+        phases[phase] = 0
 
 
 @njit(inline="always")
@@ -231,23 +256,6 @@ def chunks_time(n_decodes, decode_context, pool, replica, slots):
             prefill_tokens += slot.granted
             twice_attention += slot.granted * (2 * slot.context + slot.granted)
         place = slot.next_prefill
-    return _iteration_time(n_decodes, decode_context, prefill_tokens, twice_attention, pool)
-
-
-@njit
-def in_order_time(pool, replica, slots):
-    """Seconds of the iteration, sequence by sequence."""
-    n_decodes, decode_context, prefill_tokens, twice_attention = 0, 0, 0, 0
-    place = replica.running_head
-    while place != NOBODY:
-        slot = slots[place]
-        if slot.granted == 1 and slot.context >= slot.prompt:
-            n_decodes += 1
-            decode_context += slot.context + 1
-        else:
-            prefill_tokens += slot.granted
-            twice_attention += slot.granted * (2 * slot.context + slot.granted)
-        place = slot.after
     return _iteration_time(n_decodes, decode_context, prefill_tokens, twice_attention, pool)
 
 

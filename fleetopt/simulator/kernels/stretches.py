@@ -11,7 +11,6 @@ from fleetopt.simulator.kernels.records import CHUNKS, DECODES, IN_ORDER, NOBODY
 from fleetopt.simulator.kernels.schedulers import (
     admit_whole_prompts,
     chunks_time,
-    in_order_time,
     serve_at_once,
     serve_in_order,
 )
@@ -37,10 +36,10 @@ def start_stretch(now, index, state):
         # After a preemption the next iteration may admit again.
         until_s = now if replica.n_running < n_before else np.inf
         return look_ahead(until_s, pool, replica, state.finishes[index], state.phases[index])
-    if replica.stretch == CHUNKS:
-        return now + chunks_time(replica.n_decoding, replica.decode_context, pool, replica, slots)
-    serve_in_order(n_waiting, pool, replica, slots, state.requests)
-    return now + in_order_time(pool, replica, slots)
+    if replica.stretch == IN_ORDER:
+        serve_in_order(n_waiting, pool, replica, slots, state.phases[index], state.requests)
+        replica.stretch = CHUNKS
+    return now + chunks_time(replica.n_decoding, replica.decode_context, pool, replica, slots)
 
 
 @njit(inline="always")
@@ -59,14 +58,11 @@ def end_stretch(now, index, state):
     else:
         replica.iterations += 1
         replica.block_seconds += (pool.kv_blocks - replica.free_blocks) * duration_s
-    if replica.stretch == IN_ORDER:
-        _end_in_order(now, index, state)
-    else:
-        replica.round += replica.rounds
-        replica.decode_context += replica.n_decoding * replica.rounds
-        _finish_decoders(now, index, state)
-        if replica.stretch == CHUNKS:
-            _end_chunks(now, index, state)
+    replica.round += replica.rounds
+    replica.decode_context += replica.n_decoding * replica.rounds
+    _finish_decoders(now, index, state)
+    if replica.stretch == CHUNKS:
+        _end_chunks(now, index, state)
     state.load[index] -= n_before - replica.n_running
 
 
@@ -137,20 +133,6 @@ def _end_chunks(now, index, state):
         place = following
 
 
-@njit
-def _end_in_order(now, index, state):
-    """Add the granted tokens, and count anew who decodes."""
-    replica, slots = state.replicas[index], state.slots[index]
-    finishes, phases = state.finishes[index], state.phases[index]
-    block_tokens = state.pools[replica.pool].block_tokens
-    forget_decoders(block_tokens, replica, phases)
-    place = replica.running_head
-    while place != NOBODY:
-        following = slots[place].after
-        _add_granted(now, place, block_tokens, replica, slots, finishes, phases, state.requests)
-        place = following
-
-
 @njit(inline="always")
 def _add_granted(now, place, block_tokens, replica, slots, finishes, phases, requests):
     """Add the tokens granted to a sequence that is not counted among the decoding ones, and see what it does next."""
@@ -185,16 +167,6 @@ def _add_granted(now, place, block_tokens, replica, slots, finishes, phases, req
     push_round(finish_round << SLOT_BITS | place, finishes, replica.n_decoding)
     replica.n_decoding += 1
     replica.last_decoder = max(replica.last_decoder, slot.order)
-
-
-@njit
-def forget_decoders(block_tokens, replica, phases):
-    """Forget what is counted of decoding and prefilling sequences."""
-    replica.n_decoding = replica.decode_context = 0
-    replica.last_decoder = NOBODY
-    replica.prefill_head = replica.prefill_tail = NOBODY
-    for phase in range(block_tokens):
-        phases[phase] = 0
 
 
 @njit

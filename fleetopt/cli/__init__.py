@@ -27,6 +27,10 @@ for command in (ingest.formats, ingest.ingest, plan.plan, simulate.simulate, com
 app.add_typer(evidence.evidence, name="evidence")
 
 
+_INTERRUPTED = 130
+"""Exit status of what is ended by Ctrl-C: 128 and the number of the signal."""
+
+
 def _print_version(is_asked: bool) -> None:
     if is_asked:
         from importlib.metadata import version
@@ -48,11 +52,13 @@ def run(command: typer.Typer) -> None:
     """Run a command line; bad input is one line on standard error and exit status 2."""
     try:
         status = command(sys.argv[1:] or ["--help"], standalone_mode=False)
+        if status == _INTERRUPTED:  # typer turns an interrupt into this status and says nothing
+            raise KeyboardInterrupt
     except (InputError, TyperException) as error:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
         print(f"fleetopt: {' '.join(message.split())}", file=sys.stderr)
         sys.exit(2)
     except (KeyboardInterrupt, typer.Abort):
-        print("fleetopt: interrupted; the next run takes up what is missing", file=sys.stderr)
-        sys.exit(130)
+        print("fleetopt: interrupted; no file is left half-written", file=sys.stderr)
+        sys.exit(_INTERRUPTED)
     sys.exit(status or 0)

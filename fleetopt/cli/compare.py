@@ -19,7 +19,7 @@ from fleetopt.cli.fleets import (
     targets_of_options,
 )
 from fleetopt.cli.options import JsonOption
-from fleetopt.cli.outputs import finite, json_name, require_figure, summary_json, write_figure
+from fleetopt.cli.outputs import finite, json_name, require_apart, require_figure, summary_json, write_figure
 from fleetopt.cli.progress import count_progress
 from fleetopt.cli.requests import (
     WARM_UP_NOTE,
@@ -86,6 +86,8 @@ def compare(
 ) -> None:
     """Run several fleets, or routers, on the same requests: differences with 95 % intervals."""
     require_figure(figure)
+    inputs = {f"--fleet {path}": path for path in fleet or []}
+    require_apart({"--figure": figure}, {**inputs, "--trace": trace, "--cdf": cdf, "--profile": profile})
     targets = targets_of_options(slo_ttft, slo_tpot)
     fleets = _fleets(fleet or [], router or [], profile, replicas, scheduler)
     source = request_source(

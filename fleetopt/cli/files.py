@@ -1,5 +1,6 @@
 """Files that commands read and write."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,11 +42,13 @@ def read_parquet(path: Path) -> "pl.DataFrame":
     import polars as pl
 
     if not path.is_file():
-        raise InputError(f"{path}: no such file")
+        raise InputError(f"{path}: {'is a directory; name a file in it' if path.is_dir() else 'no such file'}")
     try:
         return pl.read_parquet(path)
     except (OSError, pl.exceptions.PolarsError) as error:
-        raise InputError(f"{path}: not a readable Parquet file: {error}") from error
+        raise InputError(
+            f"{path}: not a readable Parquet file ({error}); `fleetopt ingest` writes requests.parquet from logs"
+        ) from error
 
 
 def require_writable(path: Path | None) -> None:
@@ -62,6 +65,8 @@ def require_writable(path: Path | None) -> None:
         raise InputError(f"{path}: there is no directory {path.parent}")
     if path.is_dir():
         raise InputError(f"{path}: is a directory; name a file in it")
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(f"{path}: the directory {path.parent} is not writable; name another")
 
 
 def write_file(path: Path, write: Callable[[Path], object]) -> None:
@@ -84,7 +89,7 @@ def write_file(path: Path, write: Callable[[Path], object]) -> None:
         write(temporary)
         temporary.replace(path)
     except OSError as error:
-        raise InputError(f"{path}: cannot be written: {error}") from error
+        raise InputError(f"{path}: cannot be written: {error.strerror or 'the system refuses'}") from error
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -59,8 +59,11 @@ def fleet_of_options(
         if given:
             raise InputError(f"--fleet {path}: says all of the fleet; leave out {', '.join(given)}")
         return load_fleet(path), str(path)
-    if profile is None or replicas is None:
+    if profile is None and replicas is None:
         raise InputError("--fleet: is missing; name a fleet file, or describe one pool by --profile and --replicas")
+    if profile is None or replicas is None:
+        missing, given_one = ("--profile", "--replicas") if profile is None else ("--replicas", "--profile")
+        raise InputError(f"{missing}: is missing; {given_one} describes a pool only together with it")
     from fleetopt.simulator import Fleet, Pool
 
     require_range("--replicas", replicas, 1, MOST_REPLICAS)

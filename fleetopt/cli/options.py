@@ -22,5 +22,11 @@ def require_range(option: str, value: float, low: float, high: float, *, open_en
     inside = low < value < high if open_ends else low <= value <= high
     if not inside:
         raise InputError(
-            f"{option} {value:g}: has to be between {low:g} and {high:g}{', both excluded' if open_ends else ''}"
+            f"{option} {_plain(value)}: has to be between {_plain(low)} and {_plain(high)}"
+            f"{', both excluded' if open_ends else ''}"
         )
+
+
+def _plain(value: float) -> str:
+    """Whole numbers with all their digits, others short."""
+    return f"{value:,d}" if isinstance(value, int) else f"{value:g}"

@@ -33,6 +33,41 @@ def require_figure(path: Path | None) -> None:
         raise InputError(f"--figure {path}: the name has to end with {', '.join(_FIGURE_KINDS)}")
 
 
+def require_records(option: str, path: Path | None) -> None:
+    """Check before a run that a Parquet file can be put there.
+
+    Raises
+    ------
+    InputError
+        If its name has another ending, which would promise another format, or it cannot be written.
+    """
+    require_writable(path)
+    if path is not None and path.suffix != ".parquet":
+        raise InputError(f"{option} {path}: is written as Parquet; the name has to end with .parquet")
+
+
+def require_apart(outputs: dict[str, Path | None], inputs: dict[str, Path | str | None]) -> None:
+    """Check that no file is written twice, nor over one that is read.
+
+    Parameters
+    ----------
+    outputs, inputs : dict
+        Paths by option, None where the option is not given.
+
+    Raises
+    ------
+    InputError
+        If two options name the same file.
+    """
+    taken = {Path(path).resolve(): option for option, path in inputs.items() if path is not None}
+    for option, path in outputs.items():
+        if path is None:
+            continue
+        if path.resolve() in taken:
+            raise InputError(f"{option} {path}: is the file of {taken[path.resolve()]} too; name another")
+        taken[path.resolve()] = option
+
+
 def write_figure(path: Path, figure: "Figure") -> None:
     """Write a figure as what its name ends with."""
     from fleetopt.reporting.drawing import figure_bytes

@@ -243,7 +243,8 @@ def arrival_process(text: str, rate_rps: float) -> "ArrivalProcess":
         cv = float(parameter)
     except ValueError as error:
         raise InputError(f"--arrivals {text}: '{parameter}' is not a number; write for example {kind}:2") from error
-    require_range(f"--arrivals {kind}:", cv, 0.001, 1000)
+    if not 0.001 <= cv <= 1000:
+        raise InputError(f"--arrivals {text}: the coefficient of variation has to be between 0.001 and 1000")
     return partial(renewal[kind], rate_rps, cv)
 
 
@@ -272,7 +273,7 @@ def _process_of_file(path: Path, rate_rps: float) -> "ArrivalProcess":
     try:
         generate(rates, duration_s, 0, np.random.default_rng(0))  # checks the numbers, draws nothing
     except InputError as error:
-        raise InputError(f"{path}: {error}") from error
+        raise InputError(f"{path}: {str(error).replace('rates_rps', 'relative_rates')}") from error
     # Both spend time in a state in proportion to its duration: visits to the states of a chain are equally likely here.
     mean = float(np.average(rates, weights=duration_s))
     return partial(generate, rates * (rate_rps / mean), duration_s)

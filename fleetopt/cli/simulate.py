@@ -2,12 +2,13 @@
 
 import json
 from functools import partial
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fleetopt.cli.files import require_writable, write_file
+from fleetopt.cli.files import write_file
 from fleetopt.cli.fleets import (
     ROUTERS_HELP,
     FleetOption,
@@ -20,7 +21,15 @@ from fleetopt.cli.fleets import (
     targets_of_options,
 )
 from fleetopt.cli.options import JsonOption
-from fleetopt.cli.outputs import request_records, require_figure, summary_json, timeline_records, write_figure
+from fleetopt.cli.outputs import (
+    request_records,
+    require_apart,
+    require_figure,
+    require_records,
+    summary_json,
+    timeline_records,
+    write_figure,
+)
 from fleetopt.cli.progress import count_progress
 from fleetopt.cli.requests import (
     WARM_UP_NOTE,
@@ -88,11 +97,14 @@ def simulate(
     as_json: JsonOption = False,
 ) -> None:
     """Run requests through a fleet, every iteration of every replica."""
-    for path in (requests_out, timeline_out):
-        require_writable(path)
+    require_records("--requests-out", requests_out)
+    require_records("--timeline-out", timeline_out)
     require_figure(figure)
-    if timeline_interval is not None and timeline_out is None and figure is None:
-        raise InputError(f"--timeline-interval {timeline_interval:g}: goes with --timeline-out or --figure")
+    require_apart(
+        {"--requests-out": requests_out, "--timeline-out": timeline_out, "--figure": figure},
+        {"--trace": trace, "--cdf": cdf, "--fleet": fleet, "--profile": profile},
+    )
+    _check_interval(timeline_interval, has_timeline=timeline_out is not None or figure is not None)
     targets = targets_of_options(slo_ttft, slo_tpot)
     chosen, fleet_title = fleet_of_options(fleet, profile, replicas, scheduler, router)
     source = request_source(
@@ -111,9 +123,8 @@ def simulate(
     wants_timeline = timeline_out is not None or figure is not None
     first = None
     if source.replications == 1 or wants_timeline or requests_out is not None:
-        with count_progress("requests", enabled=not as_json) as on_progress:
-            run = partial(_run, source.make_trace(0), chosen, source.routing_seed, on_progress)
-            first = _with_timeline(run, timeline_interval) if wants_timeline else run()
+        run = partial(_run, source.make_trace(0), chosen, source.routing_seed, show_progress=not as_json)
+        first = _with_timeline(run, timeline_interval) if wants_timeline else run()
     summary = _summary(source, chosen, targets, first, seed, show_progress=not as_json)
     title = f"{source.title} on {fleet_title}"
     written = _write(first, chosen, requests_out, timeline_out)
@@ -135,16 +146,28 @@ def simulate(
         print(f"written: {path}{', of the first replication' if source.replications > 1 else ''}")
 
 
+def _check_interval(interval_s: float | None, *, has_timeline: bool) -> None:
+    if interval_s is None:
+        return
+    if not has_timeline:
+        raise InputError(f"--timeline-interval {interval_s:g}: goes with --timeline-out or --figure")
+    if not (isfinite(interval_s) and interval_s > 0.0):
+        raise InputError(f"--timeline-interval {interval_s:g}: has to be a number of seconds above 0")
+
+
 def _run(
     trace: "Trace",
     fleet: "Fleet",
     seed: int,
-    on_progress: "Callable[[int, int], None]",
     timeline_interval_s: float | None = None,
+    *,
+    show_progress: bool,
+    what: str = "requests",
 ) -> "SimulationResult":
     from fleetopt.simulator import simulate as run_simulation
 
-    return run_simulation(trace, fleet, seed=seed, on_progress=on_progress, timeline_interval_s=timeline_interval_s)
+    with count_progress(what, enabled=show_progress) as on_progress:
+        return run_simulation(trace, fleet, seed=seed, on_progress=on_progress, timeline_interval_s=timeline_interval_s)
 
 
 def _with_timeline(run: "Callable[..., SimulationResult]", interval_s: float | None) -> "SimulationResult":
@@ -152,10 +175,10 @@ def _with_timeline(run: "Callable[..., SimulationResult]", interval_s: float | N
 
     How long a run lasts is known at its end only, so without an interval it is run twice: once to see.
     """
-    if interval_s is None:
-        observed_s = run().observed_s
-        interval_s = observed_s / _SAMPLES if observed_s > 0.0 else 1.0
-    return run(timeline_interval_s=interval_s)
+    if interval_s is not None:
+        return run(interval_s)
+    observed_s = run(what="requests, run 1 of 2").observed_s
+    return run(observed_s / _SAMPLES if observed_s > 0.0 else 1.0, what="requests, run 2 of 2")
 
 
 def _summary(

@@ -116,7 +116,7 @@ def test_a_wrong_arrival_process_is_one_line(text: str, message: str) -> None:
         ("process = ", "not valid TOML"),
         ('process = "x"\nrelative_rates = [1]\nduration_s = [1]', "key 'process': Input should be 'rate-curve' or"),
         ('process = "rate-curve"\nduration_s = [1]', "key 'relative_rates': required key is missing"),
-        ('process = "rate-curve"\nrelative_rates = [1, -1]\nduration_s = [1, 1]', "a rate is negative"),
+        ('process = "rate-curve"\nrelative_rates = [1, -1]\nduration_s = [1, 1]', "relative_rates: a rate is negative"),
         ('process = "markov-modulated"\nrelative_rates = [1]\nduration_s = [1]', "one state"),
     ],
 )

@@ -210,7 +210,8 @@ def _drawn(options: RequestOptions, cdf: str) -> RequestSource:
     def make_trace(replication: int) -> "Trace":
         return synthesize(process, lengths, n, options.seed, replication, where=cdf)
 
-    title = f"{n:,} requests of {cdf} at {options.rate:g}/s, {arrivals} arrivals"
+    each = f"{replications:,} x " if replications > 1 else ""
+    title = f"{each}{n:,} requests of {cdf} at {options.rate:g}/s, {arrivals} arrivals"
     seed = routing_seed(options.seed, 0)
     return RequestSource(title, make_trace, replications, is_replay=False, routing_seed=seed)
 

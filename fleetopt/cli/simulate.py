@@ -131,7 +131,11 @@ def simulate(
     if figure is not None and first is not None:
         from fleetopt.reporting.simulation_figures import simulation_figure
 
-        write_figure(figure, simulation_figure(first, chosen, title=title, slo_ttft_s=slo_ttft))
+        drawn_title = f"{title}, first replication" if source.replications > 1 else title
+        drawing = simulation_figure(
+            first, chosen, title=drawn_title, slo_ttft_s=slo_ttft, cut_warm_up=not source.is_replay
+        )
+        write_figure(figure, drawing)
         written.append(figure)
     if as_json:
         print(json.dumps(summary_json(summary, chosen)))

@@ -9,6 +9,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
@@ -101,7 +102,7 @@ def legend_beside(figure: Figure, axes: Axes, *more: Patch) -> None:
     figure.legend(handles, labels, loc="outside right upper", fontsize=8.8, handlelength=2.2, labelspacing=0.6)
 
 
-def legend_below(figure: Figure, grid: np.ndarray, *more: Patch) -> None:
+def legend_below(figure: Figure, grid: np.ndarray, *more: Artist) -> None:
     """A legend of two columns under all axes, where it covers nothing; what several axes show stands once."""
     handles = [handle for axes in grid.flat for handle in axes.get_legend_handles_labels()[0]]
     named = {str(handle.get_label()): handle for handle in [*handles, *more]}

@@ -22,7 +22,7 @@ _COUNTS = {
     "rejected": "Rejected",
     "unserved": "Unserved",
     "retries": "Retries",
-    "preemptions": "Preempted",
+    "preemptions": "Preemptions",
 }
 _ABBREVIATIONS = (
     "TTFT: time to first token. TPOT: time per output token after the first. E2E: end to end. Wait: until first "
@@ -33,6 +33,9 @@ _MEANINGS = (
     "Slots: mean running / max_sequences. KV cache: mean blocks held / blocks. Busy: share of time in an iteration. "
     "All three over all time, idle included. Compute: 1 - base_s / mean iteration, while busy."
 )
+_UNSTABLE = "An unstable fleet has no steady state: its figures grow with the length of the run."
+_WITH_INTERVALS = ("ttft", "tpot", "e2e", "queue_wait", "slo_", "slot_", "kv_", "busy_", "compute_")
+"""Metrics whose interval, or the lack of one, is shown."""
 _COMPARED = {
     "ttft_mean_s": "TTFT mean",
     "ttft_p50_s": "TTFT P50",
@@ -96,9 +99,19 @@ def comparison_table(
         parts += [Text(), Text(f"{name} against {comparison.baseline}", style="bold"), _difference_table(rows)]
         parts += [Text(line) for line in difference_sentences(name, rows)]
     if any(summary.stability.verdict == "unstable" for summary in comparison.summaries.values()):
-        notes = (*notes, "An unstable fleet has no steady state: its figures grow with the length of the run.")
-    parts += [Text(), *(Text(note, style="dim") for note in (_ABBREVIATIONS, *notes))]
+        notes = (*notes, _UNSTABLE)
+    parts += [Text(), *(Text(note, style="dim") for note in (_ABBREVIATIONS, _methods(comparison), *notes))]
     return Padding(Group(*parts), (1, 0))
+
+
+def _methods(comparison: Comparison) -> str:
+    """Where the intervals of differences come from, and why some have none."""
+    rows = [row for rows in comparison.differences.values() for row in rows if row.pool is None]
+    shown = [row for row in rows if row.metric in _COMPARED and not row.first == row.second == 0.0]
+    methods = dict.fromkeys(row.method for row in shown if row.is_bounded)
+    reasons = dict.fromkeys(row.method for row in shown if not row.is_bounded)
+    text = f"95 % intervals of differences: {'; '.join(methods) or 'none'}."
+    return f"{text} -: {'; '.join(reasons)}." if reasons else text
 
 
 def difference_sentences(name: str, rows: Iterable[ComparisonRow]) -> list[str]:
@@ -168,9 +181,23 @@ def _facts(summary: FleetSummary, notes: Iterable[str]) -> RenderableType:
     grid.add_column(overflow="fold")
     reason = Text(f": {summary.stability.reason}")
     grid.add_row("Verdict", Text(verdict.upper(), style=_VERDICT_STYLES[verdict]) + reason)
-    methods = {row.method for row in summary.rows if row.metric.startswith("ttft")}
-    intervals = f"95 % intervals stand below the figures: {'; '.join(sorted(methods))}."
-    return Group(grid, Text(), *(Text(line, style="dim") for line in (_MEANINGS, intervals, *notes)))
+    if summary.replications > 1:
+        notes = (f"Figures are means over {summary.replications:,} replications.", *notes)
+    if verdict == "unstable":
+        notes = (*notes, _UNSTABLE)
+    return Group(grid, Text(), *(Text(line, style="dim") for line in (_MEANINGS, _intervals(summary), *notes)))
+
+
+def _intervals(summary: FleetSummary) -> str:
+    """Where the intervals come from, and why the figures without one have none."""
+    shown = [row for row in summary.rows if row.metric.startswith(_WITH_INTERVALS) and math.isfinite(row.estimate)]
+    methods = dict.fromkeys(row.method for row in shown if _is_bounded(row))
+    reasons = dict.fromkeys(row.method for row in shown if not _is_bounded(row))
+    why = f"{'; '.join(reasons)}."
+    if not methods:
+        return f"No 95 % intervals: {why}" if reasons else "No 95 % intervals: nothing was measured."
+    text = f"95 % intervals stand below the figures: {'; '.join(methods)}."
+    return f"{text} Where none stands: {why}" if reasons else text
 
 
 def _fleets_table(comparison: Comparison, fleets: dict[str, Fleet]) -> Table:
@@ -230,10 +257,15 @@ def _scope_name(scope: str | None, fleet: Fleet) -> str:
 def _with_interval(row: SummaryRow, text: Callable[[float | None], str]) -> str:
     """The estimate, and its interval on a second line where there is one."""
     estimate = text(_known(row.estimate))
-    says_nothing = row.unit == "share" and (row.lower, row.upper) == (0.0, 1.0)
-    if says_nothing or not (math.isfinite(row.lower) and math.isfinite(row.upper)):
+    if not _is_bounded(row):
         return estimate
     return f"{estimate}\n{_between(text(row.lower), text(row.upper))}"
+
+
+def _is_bounded(row: SummaryRow) -> bool:
+    """Whether there is an interval; from nothing to everything is none."""
+    says_nothing = row.unit == "share" and (row.lower, row.upper) == (0.0, 1.0)
+    return not says_nothing and math.isfinite(row.lower) and math.isfinite(row.upper)
 
 
 def _between(lower: str, upper: str) -> str:

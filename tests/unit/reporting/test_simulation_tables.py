@@ -10,7 +10,7 @@ from fleetopt.reporting.simulation_tables import comparison_table, difference_se
 from fleetopt.simulator import Fleet, Pool, simulate
 from fleetopt.simulator.comparison import Comparison, ComparisonRow, compare_on_trace
 from fleetopt.simulator.measures import FleetSummary, summarize_run
-from fleetopt.simulator.statistics import SloTargets
+from fleetopt.simulator.statistics import SloTargets, Stability
 from tests.unit.reporting.runs import ONE_POOL, PROFILE, TWO_POOLS, requests
 
 TARGETS = SloTargets(ttft_s=0.5)
@@ -53,6 +53,22 @@ def test_a_run_fits_80_columns_and_loses_nothing(summary: FleetSummary) -> None:
     assert words(summary.stability.reason) in words(text)
 
 
+def test_missing_intervals_are_said_to_be_missing(summary: FleetSummary) -> None:
+    text = words(printed(simulation_table(summary, TWO_POOLS, title="demo")))
+    assert "stand below the figures: batches of one run; Wilson over batches of one run. Where none stands: too" in text
+    few = summarize_run(simulate(requests(n=20), ONE_POOL), ONE_POOL, None, cut_warm_up=False)
+    text = words(printed(simulation_table(few, ONE_POOL, title="demo")))
+    assert "No 95 % intervals: too few requests for batches; one run." in text
+    assert "stand below" not in text
+
+
+def test_unstable_figures_and_means_are_said_to_be_what_they_are(summary: FleetSummary) -> None:
+    many = replace(summary, replications=7, stability=Stability("unstable", "it grows"))
+    text = words(printed(simulation_table(many, TWO_POOLS, title="demo")))
+    assert "Figures are means over 7 replications." in text
+    assert "no steady state" in text
+
+
 def test_one_pool_is_not_shown_twice() -> None:
     summary = summarize_run(simulate(requests(), ONE_POOL), ONE_POOL, None, cut_warm_up=False)
     text = printed(simulation_table(summary, ONE_POOL, title="demo"))
@@ -80,6 +96,7 @@ def test_a_comparison_fits_80_columns_and_says_what_it_shows(comparison: Compari
         [rows["ttft_mean_s"].lower, rows["ttft_mean_s"].upper], rel=0.02
     )
     assert "pp" in text
+    assert f"95 % intervals of differences: {rows['ttft_mean_s'].method}. -: " in words(text)
     assert "A note." in text
 
 

@@ -3,6 +3,7 @@
 A module per command, which imports what it needs when it runs: `--help` and small commands start at once.
 """
 
+import errno
 import sys
 from typing import Annotated
 
@@ -49,7 +50,7 @@ def options(
 
 
 def run(command: typer.Typer) -> None:
-    """Run a command line; bad input is one line on standard error and exit status 2."""
+    """Run a command line; bad input is one line on standard error and exit status 2, a full disk the same and 1."""
     try:
         status = command(sys.argv[1:] or ["--help"], standalone_mode=False)
         if status == _INTERRUPTED:  # typer turns an interrupt into this status and says nothing
@@ -58,6 +59,11 @@ def run(command: typer.Typer) -> None:
         message = error.format_message() if hasattr(error, "format_message") else str(error)
         print(f"fleetopt: {' '.join(message.split())}", file=sys.stderr)
         sys.exit(2)
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EIO}:
+            raise
+        print(f"fleetopt: the output cannot be written: {error.strerror}", file=sys.stderr)
+        sys.exit(1)
     except (KeyboardInterrupt, typer.Abort):
         print("fleetopt: interrupted; no file is left half-written", file=sys.stderr)
         sys.exit(_INTERRUPTED)

@@ -37,12 +37,14 @@ def rate(value: float | None) -> str:
 
 
 def percent(value: float | None) -> str:
-    """A share in percent; a small one keeps two significant digits.
+    """A share in percent; a small one keeps two significant digits, and only a whole one is 100 %.
 
     Examples
     --------
     >>> percent(0.4123), percent(0.00042), percent(0.0)
     ('41.2 %', '0.042 %', '0 %')
+    >>> percent(0.99984), percent(1.0)
+    ('99.98 %', '100.0 %')
     """
     if value is None:
         return MISSING
@@ -50,6 +52,9 @@ def percent(value: float | None) -> str:
         return "0 %"
     if abs(value) < 0.001:
         return f"{100 * value:.2g} %"
+    if 0.9995 <= value < 1.0:  # one digit would say that nothing is missing
+        decimals = min(6, -math.floor(math.log10(100.0 * (1.0 - value))))
+        return f"{math.floor(100.0 * value * 10**decimals) / 10**decimals:.{decimals}f} %"
     return f"{100 * value:.1f} %"
 
 

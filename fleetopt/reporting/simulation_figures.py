@@ -18,6 +18,8 @@ from fleetopt.simulator.comparison import Comparison
 from fleetopt.simulator.measures import FleetSummary, scopes
 
 _ARRIVAL_BINS = 120
+_FEWEST_FOR_P99 = 100
+"""Of fewer requests it is the longest: the legend says of how many."""
 _UNITS = ((1.0, "s"), (60.0, "min"), (3600.0, "h"), (86_400.0, "days"))
 _LEAST_SHARE = 5e-4
 _DIFFERENCES = {
@@ -117,6 +119,8 @@ def _pool_styles(ttft_s: dict[str, np.ndarray]) -> dict[str, dict[str, Any]]:
     for name, values in ttft_s.items():
         pool = "all replicas" if len(ttft_s) == 1 else name if "pool" in name else f"{name} pool"
         p99 = f"P99 TTFT {seconds(_p99(values))}" if len(values) else "none finished"
+        if 0 < len(values) < _FEWEST_FOR_P99:
+            p99 += f" (of {len(values)})"
         styles[name]["label"] = f"{pool}: {p99}"
     return styles
 
@@ -141,7 +145,8 @@ def _draw_arrivals(axes: Axes, result: SimulationResult, start_s: float, scale_s
         axes.text(0.02, 0.5, "all at once", transform=axes.transAxes, color=GREY)
         axes.set_yticks([])
         return
-    counts, edges = np.histogram(result.arrival_s - start_s, bins=_ARRIVAL_BINS, range=(0.0, span_s))
+    bins = min(_ARRIVAL_BINS, max(10, len(result) // 10))  # a bin of one request shows a rate that never was
+    counts, edges = np.histogram(result.arrival_s - start_s, bins=bins, range=(0.0, span_s))
     axes.stairs(counts / np.diff(edges), edges / scale_s, fill=True, color=GREY, alpha=0.45)
 
 

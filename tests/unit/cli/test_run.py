@@ -1,5 +1,7 @@
 """How the command line ends: status and the one line on standard error."""
 
+import errno
+
 import pytest
 import typer
 
@@ -33,3 +35,8 @@ def test_an_interrupt_says_so(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
 def test_bad_input_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert ended(monkeypatch, InputError("a: first\nsecond")) == 2
     assert capsys.readouterr().err == "fleetopt: a: first second\n"
+
+
+def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert ended(monkeypatch, OSError(errno.ENOSPC, "No space left on device")) == 1
+    assert capsys.readouterr().err == "fleetopt: the output cannot be written: No space left on device\n"

@@ -60,6 +60,7 @@ def test_a_single_request_has_a_line_and_none_has_no_scale() -> None:
     result = simulate(one, ONE_POOL, timeline_interval_s=1.0)
     _, _, waiting, _, ttft = simulation_figure(result, ONE_POOL, title="demo").axes
     assert ttft.lines[0].get_ydata()[0] == 1.0
+    assert str(ttft.lines[0].get_label()).endswith(" s (of 1)")
     assert waiting.get_ylim() == (0.0, 1.0)
     rejected = simulate(make_trace([0.0], [10**6], [5], [True]), ONE_POOL, timeline_interval_s=1.0)
     *_, ttft = simulation_figure(rejected, ONE_POOL, title="demo").axes

@@ -22,7 +22,6 @@ from fleetopt.cli.options import JsonOption
 from fleetopt.cli.outputs import finite, json_name, require_apart, require_figure, summary_json, write_figure
 from fleetopt.cli.progress import count_progress
 from fleetopt.cli.requests import (
-    WARM_UP_NOTE,
     ArrivalsOption,
     CdfOption,
     CompressibleOption,
@@ -116,7 +115,7 @@ def compare(
 
     from fleetopt.reporting.simulation_tables import comparison_table
 
-    notes = (WARM_UP_NOTE,) if source.replications > 1 else ()
+    notes = source.notes if source.replications > 1 or not source.is_steady else ()
     Console().print(comparison_table(comparison, fleets, title=source.title, notes=notes))
     if figure is not None:
         print(f"written: {figure}")
@@ -154,7 +153,13 @@ def _compare(
 
     if source.replications > 1:
         return compare_fleets(
-            source.make_trace, fleets, source.replications, seed, targets=targets, on_progress=on_progress
+            source.make_trace,
+            fleets,
+            source.replications,
+            seed,
+            targets=targets,
+            on_progress=on_progress,
+            cut_warm_up=source.is_steady,
         )
     return compare_on_trace(source.make_trace(0), fleets, source.routing_seed, targets=targets, on_progress=on_progress)
 

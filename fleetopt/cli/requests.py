@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from fleetopt.workload.trace import Trace
 
 WARM_UP_NOTE = "Latencies and targets leave out the requests that arrived during the warm-up (MSER-5)."
+RATE_CURVE_NOTE = (
+    "The rate follows a curve: nothing is cut as warm-up, and the verdict, made for a steady rate, says little."
+)
 
 _DEFAULT_REQUESTS = 10_000
 
@@ -89,6 +92,9 @@ class RequestSource:
     replications : int
     is_replay : bool
         Whether they are real requests, the same each time.
+    is_steady : bool
+        Whether they arrive at one mean rate, so that a run has a warm-up to cut. A rate curve has none: what looks like
+        a warm-up is its peak.
     routing_seed : int
         Of what routers draw at random in the first replication.
     """
@@ -97,7 +103,15 @@ class RequestSource:
     make_trace: "Callable[[int], Trace]"
     replications: int
     is_replay: bool
+    is_steady: bool
     routing_seed: int
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What to say below figures of drawn requests."""
+        if self.is_replay:
+            return ()
+        return (WARM_UP_NOTE,) if self.is_steady else (RATE_CURVE_NOTE,)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -178,7 +192,7 @@ def _replayed(options: RequestOptions, path: Path) -> RequestSource:
     if options.rate is not None:
         trace, title = _at_rate(trace, options.rate, path), f"{title} at {options.rate:g} requests/s"
     trace = _with_compressible(trace, frame, options.compressible_fraction, options.seed)
-    return RequestSource(title, lambda _: trace, 1, is_replay=True, routing_seed=options.seed)
+    return RequestSource(title, lambda _: trace, 1, is_replay=True, is_steady=False, routing_seed=options.seed)
 
 
 def _at_rate(trace: "Trace", rate_rps: float, path: Path) -> "Trace":
@@ -192,6 +206,7 @@ def _at_rate(trace: "Trace", rate_rps: float, path: Path) -> "Trace":
 
 def _drawn(options: RequestOptions, cdf: str) -> RequestSource:
     from fleetopt.simulator.replications import routing_seed
+    from fleetopt.workload.processes import rate_curve_arrivals
     from fleetopt.workload.synthesis import synthesize
 
     if options.rate is None:
@@ -213,7 +228,8 @@ def _drawn(options: RequestOptions, cdf: str) -> RequestSource:
     each = f"{replications:,} x " if replications > 1 else ""
     title = f"{each}{n:,} requests of {cdf} at {options.rate:g}/s, {arrivals} arrivals"
     seed = routing_seed(options.seed, 0)
-    return RequestSource(title, make_trace, replications, is_replay=False, routing_seed=seed)
+    is_steady = getattr(process, "func", None) is not rate_curve_arrivals
+    return RequestSource(title, make_trace, replications, is_replay=False, is_steady=is_steady, routing_seed=seed)
 
 
 def arrival_process(text: str, rate_rps: float) -> "ArrivalProcess":

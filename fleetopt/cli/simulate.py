@@ -32,7 +32,6 @@ from fleetopt.cli.outputs import (
 )
 from fleetopt.cli.progress import count_progress
 from fleetopt.cli.requests import (
-    WARM_UP_NOTE,
     ArrivalsOption,
     CdfOption,
     CompressibleOption,
@@ -132,9 +131,7 @@ def simulate(
         from fleetopt.reporting.simulation_figures import simulation_figure
 
         drawn_title = f"{title}, first replication" if source.replications > 1 else title
-        drawing = simulation_figure(
-            first, chosen, title=drawn_title, slo_ttft_s=slo_ttft, cut_warm_up=not source.is_replay
-        )
+        drawing = simulation_figure(first, chosen, title=drawn_title, slo_ttft_s=slo_ttft, cut_warm_up=source.is_steady)
         write_figure(figure, drawing)
         written.append(figure)
     if as_json:
@@ -144,8 +141,7 @@ def simulate(
 
     from fleetopt.reporting.simulation_tables import simulation_table
 
-    notes = () if source.is_replay else (WARM_UP_NOTE,)
-    Console().print(simulation_table(summary, chosen, title=title, notes=notes))
+    Console().print(simulation_table(summary, chosen, title=title, notes=source.notes))
     for path in written:
         print(f"written: {path}{', of the first replication' if source.replications > 1 else ''}")
 
@@ -199,10 +195,16 @@ def _summary(
     from fleetopt.simulator.replications import measure_replications, summarize_replications
 
     if source.replications == 1 and first is not None:
-        return summarize_run(first, fleet, targets, cut_warm_up=not source.is_replay)
+        return summarize_run(first, fleet, targets, cut_warm_up=source.is_steady)
     with count_progress("replications", enabled=show_progress) as on_progress:
         runs = measure_replications(
-            source.make_trace, fleet, source.replications, seed, targets=targets, on_progress=on_progress
+            source.make_trace,
+            fleet,
+            source.replications,
+            seed,
+            targets=targets,
+            on_progress=on_progress,
+            cut_warm_up=source.is_steady,
         )
     return summarize_replications(runs)
 

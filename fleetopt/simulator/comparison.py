@@ -108,19 +108,22 @@ def compare_fleets(
     targets: SloTargets | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     max_workers: int | None = None,
+    cut_warm_up: bool = True,
 ) -> Comparison:
     """Compare fleets over replications, each on the same requests for all fleets (common random numbers).
 
     Parameters
     ----------
     make_trace, n_replications, seed, max_workers
-        As in `replicate`; warm-ups are cut, so this is for traffic at a steady rate.
+        As in `replicate`.
     fleets : mapping of str to Fleet
         Two or more, by name; the first is the baseline.
     targets : SloTargets, optional
         For the attainment.
     on_progress : callable, optional
         Told how many runs are done, and how many there are over all fleets.
+    cut_warm_up : bool
+        As in `measure_run`; leave it out for traffic whose rate follows a curve.
 
     Raises
     ------
@@ -139,7 +142,14 @@ def compare_fleets(
                 on_progress(done_before + done, len(fleets) * n_replications)
 
         runs[name] = measure_replications(
-            make_trace, fleet, n_replications, seed, targets=targets, on_progress=on_run, max_workers=max_workers
+            make_trace,
+            fleet,
+            n_replications,
+            seed,
+            targets=targets,
+            on_progress=on_run,
+            max_workers=max_workers,
+            cut_warm_up=cut_warm_up,
         )
     baseline = next(iter(fleets))
     return Comparison(

@@ -132,14 +132,15 @@ def measure_replications(
     targets: SloTargets | None = None,
     on_progress: Callable[[int, int], None] | None = None,
     max_workers: int | None = None,
+    cut_warm_up: bool = True,
 ) -> list[RunMeasures]:
-    """Take the figures of every replication, its warm-up cut; parameters as in `replicate` and `measure_run`."""
+    """Take the figures of every replication; parameters as in `replicate` and `measure_run`."""
     return replicate(
         make_trace,
         fleet,
         n_replications,
         seed,
-        summarize=partial(measure_run, fleet=fleet, targets=targets, cut_warm_up=True),
+        summarize=partial(measure_run, fleet=fleet, targets=targets, cut_warm_up=cut_warm_up),
         on_progress=on_progress,
         max_workers=max_workers,
     )

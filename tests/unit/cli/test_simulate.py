@@ -141,6 +141,23 @@ def test_replications_give_intervals_of_everything(fleet: Path, tmp_path: Path) 
     assert pl.read_parquet(out).equals(pl.read_parquet(once))
 
 
+@pytest.mark.parametrize("replications", [1, 2])
+def test_the_peak_of_a_rate_curve_is_not_cut_as_warm_up(tmp_path: Path, replications: int) -> None:
+    curve, out = tmp_path / "curve.toml", tmp_path / "records.parquet"
+    curve.write_text('process = "rate-curve"\nrelative_rates = [20, 1]\nduration_s = [60, 2000]\n')
+    asked = ("--cdf", "azure", "--rate", 1, "--requests", 2000, "--arrivals", curve, "--requests-out", out)
+    asked = (*asked, *ONE_POOL, "--replications", replications, "--slo-ttft", 0.5)
+    figures = json_of("simulate", *asked)
+    ttft_s = pl.read_parquet(out).select(pl.col("first_token_s") - pl.col("arrival_s")).to_series().to_numpy()
+    if replications == 1:
+        assert figures["ttft_p90_s"] == pytest.approx(np.quantile(ttft_s, 0.9, method="inverted_cdf"), rel=1e-12)
+        assert figures["slo_attainment"] == pytest.approx((ttft_s <= 0.5).mean())
+    assert figures["slo_attainment"] == pytest.approx((ttft_s <= 0.5).mean(), abs=0.05)
+    text = run("simulate", *asked).stdout
+    assert "nothing is cut" in " ".join(text.split())
+    assert "MSER" not in text
+
+
 def test_a_seed_repeats_a_run_and_another_does_not(fleet: Path) -> None:
     first, again, other = (json_of("simulate", *DRAWN, "--fleet", fleet, "--seed", seed) for seed in (1, 1, 2))
     assert first == again

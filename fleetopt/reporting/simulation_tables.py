@@ -188,11 +188,18 @@ def _facts(summary: FleetSummary, notes: Iterable[str]) -> RenderableType:
     return Group(grid, Text(), *(Text(line, style="dim") for line in (_MEANINGS, _intervals(summary), *notes)))
 
 
+def _reason(row: SummaryRow) -> str:
+    """Why a figure has no interval, in words that need no other."""
+    if row.unit == "share":
+        return "utilisations of one run" if row.metric != "slo_attainment" else "targets met by too uneven batches"
+    return row.method
+
+
 def _intervals(summary: FleetSummary) -> str:
     """Where the intervals come from, and why the figures without one have none."""
     shown = [row for row in summary.rows if row.metric.startswith(_WITH_INTERVALS) and math.isfinite(row.estimate)]
     methods = dict.fromkeys(row.method for row in shown if _is_bounded(row))
-    reasons = dict.fromkeys(row.method for row in shown if not _is_bounded(row))
+    reasons = dict.fromkeys(_reason(row) for row in shown if not _is_bounded(row))
     why = f"{'; '.join(reasons)}."
     if not methods:
         return f"No 95 % intervals: {why}" if reasons else "No 95 % intervals: nothing was measured."

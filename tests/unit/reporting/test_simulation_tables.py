@@ -58,7 +58,7 @@ def test_missing_intervals_are_said_to_be_missing(summary: FleetSummary) -> None
     assert "stand below the figures: batches of one run; Wilson over batches of one run. Where none stands: too" in text
     few = summarize_run(simulate(requests(n=20), ONE_POOL), ONE_POOL, None, cut_warm_up=False)
     text = words(printed(simulation_table(few, ONE_POOL, title="demo")))
-    assert "No 95 % intervals: too few requests for batches; one run." in text
+    assert "No 95 % intervals: too few requests for batches; utilisations of one run." in text
     assert "stand below" not in text
 
 

@@ -190,8 +190,10 @@ def _facts(summary: FleetSummary, notes: Iterable[str]) -> RenderableType:
 
 def _reason(row: SummaryRow) -> str:
     """Why a figure has no interval, in words that need no other."""
-    if row.unit == "share":
-        return "utilisations of one run" if row.metric != "slo_attainment" else "targets met by too uneven batches"
+    if row.metric == "slo_attainment":
+        return "targets met by too uneven batches"
+    if row.method == "one run":
+        return "utilisations of one run"
     return row.method
 
 

@@ -21,7 +21,10 @@ if TYPE_CHECKING:
     from fleetopt.workload.processes import ArrivalProcess
     from fleetopt.workload.trace import Trace
 
-WARM_UP_NOTE = "Latencies and targets leave out the requests that arrived during the warm-up (MSER-5)."
+WARM_UP_NOTE = (
+    "Latencies and targets leave out requests that arrived while the fleet filled up (MSER-5, at least 10 mean times "
+    "in the system) or emptied (the last 3). Use is of the whole run."
+)
 RATE_CURVE_NOTE = (
     "The rate follows a curve: nothing is cut as warm-up, and the verdict, made for a steady rate, says little."
 )

@@ -36,6 +36,7 @@ _MEANINGS = (
 _UNSTABLE = "An unstable fleet has no steady state: its figures grow with the length of the run."
 _WITH_INTERVALS = ("ttft", "tpot", "e2e", "queue_wait", "slo_", "slot_", "kv_", "busy_", "compute_")
 """Metrics whose interval, or the lack of one, is shown."""
+_TARGETS = "Within targets: share of all requests; one that was rejected or never served is not."
 _COMPARED = {
     "ttft_mean_s": "TTFT mean",
     "ttft_p50_s": "TTFT P50",
@@ -100,6 +101,8 @@ def comparison_table(
         parts += [Text(line) for line in difference_sentences(name, rows)]
     if any(summary.stability.verdict == "unstable" for summary in comparison.summaries.values()):
         notes = (*notes, _UNSTABLE)
+    if any(_has_targets(summary) for summary in comparison.summaries.values()):
+        notes = (_TARGETS, *notes)
     parts += [Text(), *(Text(note, style="dim") for note in (_ABBREVIATIONS, _methods(comparison), *notes))]
     return Padding(Group(*parts), (1, 0))
 
@@ -165,7 +168,7 @@ def _latency_table(summary: FleetSummary, scopes: list[str | None], fleet: Fleet
 def _use_table(summary: FleetSummary, scopes: list[str | None], fleet: Fleet) -> Table:
     metrics = [f"{name}_utilization" for name in ("slot", "kv", "busy", "compute")]
     names = ["Slots", "KV cache", "Busy", "Compute"]
-    if any(row.metric == "slo_attainment" for row in summary.rows):
+    if _has_targets(summary):
         metrics, names = [*metrics, "slo_attainment"], [*names, "Within\ntargets"]
     table = _table("Use", *names)
     for scope in scopes:
@@ -185,6 +188,8 @@ def _facts(summary: FleetSummary, notes: Iterable[str]) -> RenderableType:
         notes = (f"Figures are means over {summary.replications:,} replications.", *notes)
     if verdict == "unstable":
         notes = (*notes, _UNSTABLE)
+    if _has_targets(summary):
+        notes = (_TARGETS, *notes)
     return Group(grid, Text(), *(Text(line, style="dim") for line in (_MEANINGS, _intervals(summary), *notes)))
 
 
@@ -207,6 +212,10 @@ def _intervals(summary: FleetSummary) -> str:
         return f"No 95 % intervals: {why}" if reasons else "No 95 % intervals: nothing was measured."
     text = f"95 % intervals stand below the figures: {'; '.join(methods)}."
     return f"{text} Where none stands: {why}" if reasons else text
+
+
+def _has_targets(summary: FleetSummary) -> bool:
+    return any(row.metric == "slo_attainment" for row in summary.rows)
 
 
 def _fleets_table(comparison: Comparison, fleets: dict[str, Fleet]) -> Table:

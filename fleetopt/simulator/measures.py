@@ -242,7 +242,8 @@ def _scope(
         part = steady_part(result.arrival_s[finished], result.ttft_s[finished], result.e2e_s[finished])
         finished = finished[part]
         place = np.arange(len(result))
-        is_kept = is_member & (place >= finished[0]) & (place <= finished[-1])
+        # Who is never served after the last one finished is no end effect, but what a failure does.
+        is_kept = is_member & (place >= finished[0]) & ((place <= finished[-1]) | result.is_unserved)
     latencies_s = {name: latency_s(result, name)[finished] for name in LATENCIES}
     latencies_s["tpot"] = latencies_s["tpot"][result.output_tokens[finished] > 1]
     return Scope(
@@ -317,5 +318,5 @@ def _share(hits: int, requests: int) -> float:
 
 def summary_row(measure: Measure, interval: Interval, method: str) -> SummaryRow:
     """Put a measure and its interval into a row; no figure of a run is below 0, so the interval is cut there."""
-    lower = max(interval.lower, 0.0) if math.isfinite(interval.lower) else interval.lower
+    lower = max(interval.lower, 0.0) if math.isfinite(interval.lower) and interval.estimate >= 0.0 else interval.lower
     return SummaryRow(**measure._asdict(), **interval._replace(lower=lower)._asdict(), method=method)

@@ -16,6 +16,7 @@ _STEADY_GROWTH = 0.005
 _RUNAWAY_GROWTH = 0.10
 _LONG_ENOUGH = 10.0
 _FALSE_ALARM = 0.025
+_KINDS = ("stable", "unstable", "undecided")
 
 
 def slo_verdict(lower: float, upper: float, target: float) -> Literal["confirmed", "refuted", "undecided"]:
@@ -61,16 +62,17 @@ def stability_verdict(result: SimulationResult) -> Stability:
     Returns
     -------
     Stability
-        ``unstable`` if a pool is, ``undecided`` if none is and one cannot be judged, else ``stable``. A pool without
-        requests keeps up.
+        ``unstable`` if a pool is, ``undecided`` if none is and one cannot be judged or a request was never served, else
+        ``stable``. A pool without requests keeps up.
 
     Notes
     -----
     What grows without bound in an overloaded pool is the number of requests that have no first token yet: those
-    that have one are limited by slots and memory, and follow the arrival rate in a pool that keeps up. This backlog,
-    as each arriving request finds it, is compared between the second and the last quarter of the arrivals. Its growth
-    is expressed per request that arrived between the middles of the two, half of all, and given a 95 % interval by
-    Welch's test on 10 batch means per quarter (batches, because neighbours are correlated).
+    that have one are limited by slots and memory, and follow the arrival rate in a pool that keeps up. A request that
+    is never served stays in it for ever, in the pool where it belongs. This backlog, as each arriving request finds it,
+    is compared between the second and the last quarter of the arrivals. Its growth is expressed per request that
+    arrived between the middles of the two, half of all, and given a 95 % interval by Welch's test on 10 batch means per
+    quarter (batches, because neighbours are correlated).
 
     *Unstable*: the interval is above 0.5 %, that is at least one in 200 arrivals adds to the backlog for good, and
     the third quarter lies between (a burst at the end is no trend). *Stable*: the interval is below 0.5 %. Otherwise
@@ -87,14 +89,16 @@ def stability_verdict(result: SimulationResult) -> Stability:
     pools = [i for i in range(len(result.pool_names)) if result.pool_mask(i).any()]
     if not pools:
         return Stability("undecided", "no request was served")
-    verdicts = [_pool_stability(result, pool) for pool in pools]
-    for kind in ("unstable", "undecided"):
-        for pool, (verdict, reason) in zip(pools, verdicts, strict=True):
-            if verdict == kind:
-                return Stability(verdict, f"pool '{result.pool_names[pool]}': {reason}")
-    return Stability(
-        "stable", "; ".join(f"pool '{result.pool_names[i]}': {v[1]}" for i, v in zip(pools, verdicts, strict=True))
-    )
+    verdicts = {f"pool '{result.pool_names[pool]}'": _pool_stability(result, pool) for pool in pools}
+    reasons = {kind: [f"{pool}: {v.reason}" for pool, v in verdicts.items() if v.verdict == kind] for kind in _KINDS}
+    if reasons["unstable"]:
+        return Stability("unstable", reasons["unstable"][0])
+    if result.is_unserved.any():
+        n_unserved = f"{result.is_unserved.sum():,} of {len(result):,} requests"
+        return Stability("undecided", f"{n_unserved} were never served, as no replica was up that takes them")
+    if reasons["undecided"]:
+        return Stability("undecided", reasons["undecided"][0])
+    return Stability("stable", "; ".join(reasons["stable"]))
 
 
 def combined_stability(verdicts: Sequence[Stability]) -> Stability:
@@ -131,17 +135,18 @@ def combined_stability(verdicts: Sequence[Stability]) -> Stability:
     example = next(item.reason for item in verdicts if item.verdict == telling)
     if n == 1:
         return Stability(verdict, example)
-    counts = ", ".join(f"{count[kind]} {kind}" for kind in ("stable", "unstable", "undecided") if count[kind])
+    counts = ", ".join(f"{count[kind]} {kind}" for kind in _KINDS if count[kind])
     return Stability(verdict, f"of {n} replications {counts}; the first {telling} one: {example}")
 
 
 def _pool_stability(result: SimulationResult, pool: int) -> Stability:
-    served = result.pool_mask(pool)
-    n = int(served.sum())
+    belongs = (result.pool == pool) & ~result.is_rejected
+    n = int(belongs.sum())
     if n < _FEWEST_REQUESTS:
         return Stability("undecided", f"{n} requests are too few to judge; it takes {_FEWEST_REQUESTS}")
-    arrival_s, first_token_s = result.arrival_s[served], result.first_token_s[served]
-    service_s = float(np.mean(result.finish_s[served] - first_token_s) + np.quantile(first_token_s - arrival_s, 0.01))
+    arrival_s = result.arrival_s[belongs]
+    first_token_s = np.where(result.is_unserved[belongs], np.inf, result.first_token_s[belongs])
+    service_s = _service_s(result, result.pool_mask(pool))
     span_s = float(arrival_s[-1] - arrival_s[0])
     if span_s < service_s:
         return Stability("undecided", f"arrivals span {span_s:.3g} s, one request in service {service_s:.3g} s")
@@ -150,14 +155,22 @@ def _pool_stability(result: SimulationResult, pool: int) -> Stability:
     is_long_enough = span_s >= _LONG_ENOUGH * service_s
     limit = _STEADY_GROWTH if is_long_enough else _RUNAWAY_GROWTH
     text = f"the backlog changes by {growth.estimate:+.2%} of the arrivals [{growth.lower:+.2%}, {growth.upper:+.2%}]"
-    if growth.lower > limit and 0.25 <= third <= 1.0:
-        return Stability("unstable", text)
+    if growth.lower > limit:
+        if 0.25 <= third <= 1.0:
+            return Stability("unstable", text)
+        text += f", but not steadily: {third:.0%} of it by the third quarter"
     if not is_long_enough:
         return Stability(
             "undecided",
             f"arrivals span {span_s:.3g} s, less than {_LONG_ENOUGH:g} times a service of {service_s:.3g} s",
         )
     return Stability("stable" if growth.upper < limit else "undecided", text)
+
+
+def _service_s(result: SimulationResult, served: np.ndarray) -> float:
+    """Mean time in service: from first to last token, and for the prompt the shortest times to first token, s."""
+    decode_s = float(np.mean(result.finish_s[served] - result.first_token_s[served]))
+    return decode_s + float(np.quantile(result.ttft_s[served], 0.01))
 
 
 def _backlog_growth(backlog: np.ndarray) -> tuple[Interval, float]:

@@ -2,14 +2,23 @@
 
 import math
 import threading
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from fleetopt.simulator import Failure, Fleet, Pool, simulate
-from fleetopt.simulator.measures import ATTAINMENT, COUNTS, LATENCY_METRICS, measure_run, summarize_run
+from fleetopt.simulator.measures import (
+    ATTAINMENT,
+    COUNTS,
+    LATENCY_METRICS,
+    Measure,
+    measure_run,
+    summarize_run,
+    summary_row,
+)
 from fleetopt.simulator.replications import measure_replications, replicate, summarize_replications
-from fleetopt.simulator.statistics import SloTargets, replication_interval, steady_part
+from fleetopt.simulator.statistics import Interval, SloTargets, replication_interval, steady_part
 from fleetopt.workload import trace as traces
 from tests.unit.simulator.fleets import PROFILE, make_trace, one_pool
 
@@ -158,6 +167,23 @@ def test_the_ends_are_cut_from_latencies_and_attainment_but_not_from_counts():
     named = {key.metric: value for key, value in run.figures.items() if key.pool is None}
     assert named["ttft_mean_s"] == pytest.approx(result.ttft_s[kept].mean())
     assert named["requests"] == len(result)
+
+
+def test_requests_that_are_never_served_after_the_last_finish_are_missed_targets():
+    fleet = one_pool(1)
+    trace = make_trace(2, rate_rps=2.0)
+    half_s = float(trace.arrival_s[len(trace) // 2])
+    result = simulate(trace, replace(fleet, failures=(Failure("all", 0, half_s),)))
+    hits, counted = measure_run(result, fleet, SloTargets(ttft_s=100.0), cut_warm_up=True).attained[None]
+    assert result.is_unserved.sum() >= len(trace) // 2
+    assert counted - hits == result.is_unserved.sum()
+
+
+def test_a_figure_below_zero_lies_within_its_interval():
+    """The compute utilisation is below zero where iterations that only prefill are shorter than ``base_s``."""
+    row = summary_row(Measure(None, "compute_utilization", "share"), Interval(-2.0, -2.5, -1.5), "")
+    assert row.lower <= row.estimate <= row.upper
+    assert summary_row(Measure(None, "ttft_p99_s", "s"), Interval(2.0, -0.5, 4.5), "").lower == 0.0
 
 
 def test_a_summary_of_replications_is_t_over_their_figures():

@@ -1,6 +1,7 @@
 """Warm-up, intervals and verdicts on series whose answer is known."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ from scipy import stats
 
 from fleetopt.errors import InputError
 from fleetopt.profiles import load_profile
-from fleetopt.simulator import Fleet, Pool, simulate
+from fleetopt.simulator import Failure, Fleet, Pool, simulate
 from fleetopt.simulator.statistics import (
     SloTargets,
     Stability,
@@ -181,6 +182,7 @@ def test_a_rising_load_that_is_served_is_not_instability():
 def test_a_burst_at_the_end_is_undecided():
     verdict = stability_verdict(simulate(chat(4000, 3.0, 5, compress_time_after=0.8), ONE))
     assert verdict.verdict == "undecided"
+    assert "but not steadily" in verdict.reason
 
 
 def test_too_short_to_judge():
@@ -199,6 +201,18 @@ def test_next_to_no_requests_are_undecided(n):
 def test_all_rejected_is_undecided():
     verdict = stability_verdict(simulate(make_trace([0.0, 1.0], [9000, 9000], [1, 1]), ONE))
     assert verdict == ("undecided", "no request was served")
+
+
+def test_a_fleet_that_goes_down_for_good_does_not_keep_up():
+    """Those that came before are served well; the rest never are, whether they had a first token or not."""
+    trace = chat(4000, 1.0, 1)
+    for before, verdict in ((1600, "unstable"), (3980, "undecided")):
+        fleet = replace(ONE, failures=(Failure("all", 0, float(trace.arrival_s[before])),))
+        result = simulate(trace, fleet)
+        assert 0 <= result.is_unserved.sum() - (4000 - before) < 100
+        stability = stability_verdict(result)
+        assert stability.verdict == verdict
+    assert stability.reason.startswith(f"{result.is_unserved.sum()} of 4,000 requests were never served")
 
 
 def test_one_unstable_pool_makes_the_fleet_unstable():

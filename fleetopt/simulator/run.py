@@ -1,5 +1,6 @@
 """Running a trace through a fleet: arrays for the kernel, records out of it."""
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -22,6 +23,8 @@ _BALANCERS = {
 }
 _ROUTING_STREAM = 0
 _PROGRESS_STEPS = 200
+_LATE_S = 1e6
+"""Clocks that start later, such as that of Unix, leave too few digits for iterations: the kernel's own starts at 0."""
 _MOST_SAMPLES = 50_000_000
 
 
@@ -75,40 +78,47 @@ def simulate(
     if timeline_interval_s is not None and not 0.0 < timeline_interval_s < np.inf:
         raise InputError(f"timeline interval {timeline_interval_s}: has to be a positive number of seconds")
     routing = route(trace, fleet)
-    state = _state(trace, fleet, routing, seed)
+    zero_s = _zero_s(trace)
+    state = _state(trace, fleet, routing, seed, zero_s)
     timeline = None
     if timeline_interval_s is None:
-        _run_in_steps(state, trace, on_progress)
+        _run_in_steps(state, on_progress)
     else:
-        timeline = _watch(state, trace, fleet, timeline_interval_s, on_progress)
-    return _result(trace, fleet, routing, state, timeline)
+        timeline = _watch(state, fleet, timeline_interval_s, zero_s, on_progress)
+    return _result(trace, fleet, routing, state, timeline, zero_s)
 
 
-def _run_in_steps(state: State, trace: Trace, on_progress: Callable[[int, int], None] | None) -> None:
+def _zero_s(trace: Trace) -> float:
+    """Zero of the kernel's clock on that of the trace, in whole seconds: taking them off an arrival rounds nothing."""
+    first_s = float(trace.arrival_s[0]) if len(trace) else 0.0
+    return float(math.floor(first_s)) if abs(first_s) > _LATE_S else 0.0
+
+
+def _run_in_steps(state: State, on_progress: Callable[[int, int], None] | None) -> None:
     """Run to the end, and stop on the way only to tell how far it is."""
-    n = len(trace)
+    n = len(state.requests)
     if on_progress is not None:
         for arrived in np.unique(np.linspace(1, n, _PROGRESS_STEPS, dtype=np.int64)) if n else []:
-            run_fleet(state, trace.arrival_s[arrived - 1])
+            run_fleet(state, state.requests.arrival_s[arrived - 1])
             on_progress(int(state.fleet.arrived[0]), n)
     run_fleet(state, np.inf)
 
 
 def _watch(
     state: State,
-    trace: Trace,
     fleet: Fleet,
     interval_s: float,
+    zero_s: float,
     on_progress: Callable[[int, int], None] | None,
 ) -> Timeline:
     """Run to the end in steps, and sample the replicas after each."""
-    n_replicas = len(state.replicas)
+    n, n_replicas = len(state.requests), len(state.replicas)
     samples: list[np.ndarray] = []
     time_s: list[float] = []
     held: list[int] = []
     reported = 0
-    while len(trace) and not _is_over(state):
-        time_s.append(float(trace.arrival_s[0]) + len(time_s) * interval_s)
+    while n and not _is_over(state):
+        time_s.append(float(state.requests.arrival_s[0]) + len(time_s) * interval_s)
         run_fleet(state, time_s[-1])
         sample = np.empty((3, n_replicas), dtype=np.int64)
         sample_replicas(time_s[-1], state, *sample)
@@ -117,15 +127,15 @@ def _watch(
         if len(samples) * n_replicas > _MOST_SAMPLES:
             raise InputError(f"timeline interval {interval_s:g} s: too short for a run this long; take a longer one")
         arrived = int(state.fleet.arrived[0])
-        if on_progress is not None and (arrived - reported) * _PROGRESS_STEPS >= len(trace):
+        if on_progress is not None and (arrived - reported) * _PROGRESS_STEPS >= n:
             reported = arrived
-            on_progress(arrived, len(trace))
+            on_progress(arrived, n)
     run_fleet(state, np.inf)
     finish_s = state.requests.finish_s
     n_samples = int(np.searchsorted(time_s, np.nanmax(finish_s), side="right")) if (finish_s > -np.inf).any() else 0
     together = np.stack(samples[:n_samples]) if n_samples else np.empty((0, 3, n_replicas), dtype=np.int64)
     return Timeline(
-        time_s=np.array(time_s[:n_samples]),
+        time_s=np.array(time_s[:n_samples]) + zero_s,
         pool_names=tuple(pool.name for pool in fleet.pools),
         pool=state.replicas.pool.copy(),
         replica=np.concatenate([np.arange(pool.replicas) for pool in fleet.pools]),
@@ -143,7 +153,7 @@ def _is_over(state: State) -> bool:
     return bool(front.arrived == len(state.requests) and not np.isfinite(state.end_s).any() and not is_waiting)
 
 
-def _state(trace: Trace, fleet: Fleet, routing: Routing, seed: int) -> State:
+def _state(trace: Trace, fleet: Fleet, routing: Routing, seed: int, zero_s: float) -> State:
     """All arrays of a run, at its beginning."""
     pools = _pools(fleet)
     replicas = _replicas(pools)
@@ -152,8 +162,8 @@ def _state(trace: Trace, fleet: Fleet, routing: Routing, seed: int) -> State:
     return State(
         fleet=_fleet(fleet, seed),
         pools=pools,
-        requests=_requests(trace, routing),
-        outages=_outages(fleet, pools),
+        requests=_requests(trace, routing, zero_s),
+        outages=_outages(fleet, pools, zero_s),
         replicas=replicas,
         slots=np.recarray((n_replicas, most_running), dtype=records.SLOT),
         load=np.zeros(n_replicas, dtype=np.int64),
@@ -197,10 +207,10 @@ def _pools(fleet: Fleet) -> np.recarray:
     return pools
 
 
-def _requests(trace: Trace, routing: Routing) -> np.recarray:
+def _requests(trace: Trace, routing: Routing, zero_s: float) -> np.recarray:
     """REQUEST[n], nothing decided yet."""
     requests = np.recarray(len(trace), dtype=records.REQUEST)
-    requests.arrival_s = trace.arrival_s
+    np.subtract(trace.arrival_s, zero_s, out=requests.arrival_s)
     # A longer one is rejected whatever its length is: no pool accepts more than _LONGEST_TOKENS in all.
     requests.prompt_tokens = np.minimum(routing.prompt_tokens, _LONGEST_TOKENS)
     requests.output_tokens = np.minimum(trace.output_tokens, _LONGEST_TOKENS)
@@ -211,11 +221,11 @@ def _requests(trace: Trace, routing: Routing) -> np.recarray:
     return requests
 
 
-def _outages(fleet: Fleet, pools: np.recarray) -> np.recarray:
+def _outages(fleet: Fleet, pools: np.recarray, zero_s: float) -> np.recarray:
     """OUTAGE[m], by time; at equal times replicas come back before others go down."""
     first = {pool.name: int(record.first_replica) for pool, record in zip(fleet.pools, pools, strict=True)}
     changes = [
-        (time_s, first[failure.pool] + failure.replica, is_up)
+        (time_s - zero_s, first[failure.pool] + failure.replica, is_up)
         for failure in fleet.failures
         for time_s, is_up in ((failure.down_s, 0), (failure.up_s, 1))
         if time_s < np.inf
@@ -249,7 +259,9 @@ def _most_running(pools: np.recarray, n_requests: int) -> int:
     return max(1, min(int(np.minimum(pools.max_sequences, pools.kv_blocks).max()), n_requests))
 
 
-def _result(trace: Trace, fleet: Fleet, routing: Routing, state: State, timeline: Timeline | None) -> SimulationResult:
+def _result(
+    trace: Trace, fleet: Fleet, routing: Routing, state: State, timeline: Timeline | None, zero_s: float
+) -> SimulationResult:
     requests, pools = state.requests, state.pools
     is_without = requests.replica == records.NOBODY
     limits = pools.context_limit_tokens
@@ -258,7 +270,9 @@ def _result(trace: Trace, fleet: Fleet, routing: Routing, state: State, timeline
     pool = np.where(is_without, np.maximum(requests.pool, 0), state.replicas.pool[requests.replica]).astype(np.int32)
     replica = np.where(is_without, records.NOBODY, requests.replica - pools.first_replica[pool]).astype(np.int32)
     last_s = max(np.max(requests.finish_s, initial=-np.inf, where=~is_without), state.fleet.broken_off_s[0])
-    observed_s = float(last_s - trace.arrival_s[0]) if last_s > -np.inf else 0.0
+    observed_s = float(last_s - requests.arrival_s[0]) if last_s > -np.inf else 0.0
+    for name in ("admitted_s", "first_token_s", "finish_s"):
+        requests[name] += zero_s
     return SimulationResult(
         pool_names=tuple(pool.name for pool in fleet.pools),
         arrival_s=trace.arrival_s,

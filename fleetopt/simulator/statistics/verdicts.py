@@ -16,7 +16,7 @@ _STEADY_GROWTH = 0.005
 _RUNAWAY_GROWTH = 0.10
 _LONG_ENOUGH = 10.0
 _FALSE_ALARM = 0.025
-_KINDS = ("stable", "unstable", "undecided")
+_KINDS: tuple[Literal["stable", "unstable", "undecided"], ...] = ("stable", "unstable", "undecided")
 
 
 def slo_verdict(lower: float, upper: float, target: float) -> Literal["confirmed", "refuted", "undecided"]:

@@ -251,3 +251,22 @@ def test_the_seed_moves_only_what_is_drawn():
     assert (drawn[0] != drawn[2]).any()
     balanced = [simulate(trace, Fleet(pools), seed=seed).replica for seed in (0, 1)]
     np.testing.assert_array_equal(*balanced)
+
+
+@pytest.mark.parametrize("offset_s", [1.7e9, -3e7])
+def test_where_the_clock_starts_changes_nothing(offset_s):
+    """On the clock of Unix a float64 has steps of 2.4e-7 s, which added up to other decisions within a long run."""
+    trace = bursty()
+    arrival_s = np.round(trace.arrival_s * 1024) / 1024  # so that the offset rounds nothing
+    runs = []
+    for start_s in (0.0, offset_s):
+        fleet = Fleet((Pool("x", PROFILE, 2, 8192),), failures=(Failure("x", 0, start_s + 4.0, start_s + 6.0),))
+        moved = make_trace(start_s + arrival_s, trace.prompt_tokens, trace.output_tokens)
+        runs.append(simulate(moved, fleet, timeline_interval_s=0.25))
+    first, second = runs
+    assert first.retries.sum() > 0
+    assert first.utilization == second.utilization
+    for name in ("admitted_s", "first_token_s", "finish_s"):
+        np.testing.assert_array_equal(getattr(first, name) + offset_s, getattr(second, name))
+    np.testing.assert_array_equal(first.timeline.time_s + offset_s, second.timeline.time_s)
+    np.testing.assert_array_equal(first.timeline.kv_blocks, second.timeline.kv_blocks)

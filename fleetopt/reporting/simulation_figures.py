@@ -190,11 +190,12 @@ def _is_down(timeline: Timeline, fleet: Fleet) -> np.ndarray:
 
 
 def _draw_failures(axes: Axes, fleet: Fleet, start_s: float, scale_s: float) -> None:
-    right = axes.get_xlim()[1]
+    left, right = axes.get_xlim()
     for failure in fleet.failures:
-        ends = (failure.down_s - start_s) / scale_s, min((failure.up_s - start_s) / scale_s, right)
-        axes.axvspan(*ends, color=ALARM, alpha=0.08, linewidth=0, zorder=0, label="a replica is down")
-    axes.set_xlim(right=right)
+        down, up = (min(max((time_s - start_s) / scale_s, left), right) for time_s in (failure.down_s, failure.up_s))
+        if down < up:
+            axes.axvspan(down, up, color=ALARM, alpha=0.08, linewidth=0, zorder=0, label="a replica is down")
+    axes.set_xlim(left, right)
 
 
 def _draw_ttft(axes: Axes, ttft_s: dict[str, np.ndarray], styles: dict[str, Any], slo_ttft_s: float | None) -> None:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -5,7 +7,7 @@ from matplotlib.figure import Figure
 from fleetopt.reporting.drawing import exceedance, figure_bytes
 from fleetopt.reporting.formatting import seconds
 from fleetopt.reporting.simulation_figures import comparison_figure, simulation_figure
-from fleetopt.simulator import SimulationResult, simulate
+from fleetopt.simulator import Failure, SimulationResult, simulate
 from fleetopt.simulator.comparison import compare_on_trace
 from fleetopt.simulator.measures import summarize_run
 from fleetopt.workload.trace import make_trace
@@ -116,3 +118,12 @@ def test_exceedance_is_the_share_above_a_value() -> None:
     np.testing.assert_allclose(share, 1 - (value + 1) / 100_000, atol=1e-12)
     assert (np.diff(value) > 0).all()
     assert exceedance(np.empty(0))[0].size == 0
+
+
+def test_failures_out_of_sight_do_not_stretch_the_panels(result: SimulationResult, figure: Figure) -> None:
+    ended, to_come = Failure("short", 0, -1e9, -1e8), Failure("short", 1, 1e8, 1e9)
+    further = simulation_figure(
+        result, replace(TWO_POOLS, failures=(*TWO_POOLS.failures, ended, to_come)), title="demo"
+    )
+    assert [axes.get_xlim() for axes in further.axes[:4]] == [axes.get_xlim() for axes in figure.axes[:4]]
+    assert [len(axes.patches) for axes in further.axes[:4]] == [len(axes.patches) for axes in figure.axes[:4]]

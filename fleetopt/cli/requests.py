@@ -46,7 +46,8 @@ CdfOption = Annotated[
 RateOption = Annotated[
     float | None,
     typer.Option(
-        help="Mean arrival rate, requests/s. With --trace its gaps are scaled to it, burstiness kept.",
+        help="Mean arrival rate, requests/s; of a rate curve over all of it, and a short run sees only how it begins. "
+        "With --trace its gaps are scaled to it, burstiness kept.",
         show_default=False,
     ),
 ]

@@ -210,6 +210,9 @@ def test_intervals_are_left_open_where_replications_cannot_give_them():
     row = few.row("ttft_p99_s")
     assert (row.lower, row.upper, row.method) == (-math.inf, math.inf, "too few requests per replication")
     assert math.isfinite(few.row("ttft_p90_s").upper)
+    # the tail of the time per token takes more requests: 80 beyond a quantile, and 800 are not enough for a P90
+    assert few.row("tpot_p90_s").method == "too few requests per replication"
+    assert math.isfinite(few.row("tpot_p50_s").upper)
     assert math.isfinite(few.row("slot_utilization").upper)
     single = summarize_replications(measure_replications(make_trace, one_pool(2), 1, 7))
     assert (single.row("ttft_mean_s").upper, single.row("ttft_mean_s").method) == (math.inf, "one replication")

@@ -12,7 +12,7 @@ from rich.text import Text
 from fleetopt.reporting import formatting
 from fleetopt.simulator import Fleet
 from fleetopt.simulator.comparison import Comparison, ComparisonRow
-from fleetopt.simulator.measures import FleetSummary, SummaryRow
+from fleetopt.simulator.measures import LATENCY_METRICS, FleetSummary, SummaryRow
 
 _VERDICT_STYLES = {"stable": "bold green", "unstable": "bold red", "undecided": "bold yellow"}
 _LATENCY_NAMES = {"ttft": "TTFT", "tpot": "TPOT", "e2e": "End to end", "queue_wait": "Queue wait"}
@@ -36,7 +36,7 @@ _MEANINGS = (
 _UNSTABLE = "An unstable fleet has no steady state: its figures grow with the length of the run."
 _WITH_INTERVALS = ("ttft", "tpot", "e2e", "queue_wait", "slo_", "slot_", "kv_", "busy_", "compute_")
 """Metrics whose interval, or the lack of one, is shown."""
-_TARGETS = "Within targets: share of all requests; one that was rejected or never served is not."
+_TARGETS = "Within targets: requests that were rejected or never served count as misses."
 _COMPARED = {
     "ttft_mean_s": "TTFT mean",
     "ttft_p50_s": "TTFT P50",

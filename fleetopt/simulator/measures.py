@@ -211,7 +211,7 @@ def _scope_rows(scope: Scope, *, with_attainment: bool) -> Iterator[SummaryRow]:
     for metric, (latency, probability) in LATENCY_METRICS.items():
         values = scope.latencies_s[latency]
         interval = batch_means_interval(values) if probability is None else batch_quantile_interval(values, probability)
-        method = "batches of one run" if math.isfinite(interval.upper) else "too few requests for batches"
+        method = "batches of one run" if math.isfinite(interval.upper) else "too short a run for batches"
         yield summary_row(Measure(scope.pool, metric, "s"), interval, method)
     if with_attainment:
         share = batch_share_interval(scope.meets)

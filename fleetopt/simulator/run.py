@@ -272,7 +272,7 @@ def _result(
     last_s = max(np.max(requests.finish_s, initial=-np.inf, where=~is_without), state.fleet.broken_off_s[0])
     observed_s = float(last_s - requests.arrival_s[0]) if last_s > -np.inf else 0.0
     for name in ("admitted_s", "first_token_s", "finish_s"):
-        requests[name] += zero_s
+        np.add(requests[name], zero_s, out=requests[name])
     return SimulationResult(
         pool_names=tuple(pool.name for pool in fleet.pools),
         arrival_s=trace.arrival_s,

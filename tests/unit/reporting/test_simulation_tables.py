@@ -76,6 +76,14 @@ def test_one_pool_is_not_shown_twice() -> None:
     assert "targets" not in text
 
 
+@pytest.mark.parametrize(("n", "has"), [(60, ("no",)), (2400, ("all", "no")), (12_000, ("all",))])
+def test_what_has_an_interval_is_told_from_what_has_none(n: int, has: tuple[str, ...]) -> None:
+    summary = summarize_run(simulate(requests(n=n), ONE_POOL), ONE_POOL, None, cut_warm_up=False)
+    text = words(printed(simulation_table(summary, ONE_POOL, title="demo")))
+    assert ("95 % intervals stand below the figures: batches of one run." in text) == ("all" in has)
+    assert ("Latencies without a 95 % interval: too short a run for batches." in text) == ("no" in has)
+
+
 def test_a_long_gpu_name_is_not_folded(summary: FleetSummary) -> None:
     name = "h100-sxm-llama3-70b-tp4"
     pools = tuple(replace(pool, profile=PROFILE.model_copy(update={"name": name})) for pool in TWO_POOLS.pools)

@@ -242,7 +242,7 @@ def test_a_run_is_summarised_by_batches():
     assert 0 < summary.row(ATTAINMENT).lower < 1
     assert summary.stability.verdict == "stable"
     short = summarize_run(simulate(make_trace(0, n=900), fleet), fleet, None, cut_warm_up=False)
-    assert short.row("ttft_p99_s").method == "too few requests for batches"
+    assert short.row("ttft_p99_s").method == "too short a run for batches"
     assert ATTAINMENT not in {row.metric for row in short.rows}
 
 

@@ -126,12 +126,17 @@ def difference_sentences(name: str, rows: Iterable[ComparisonRow]) -> list[str]:
         Of the second fleet.
     rows : iterable of ComparisonRow
     """
-    judged = [row for row in rows if row.pool is None and row.metric in _COMPARED and _is_judged(row.metric)]
+    of_fleet = [row for row in rows if row.pool is None and row.metric in _COMPARED]
+    judged = [row for row in of_fleet if _is_judged(row.metric)]
+    differ = any(row.difference != 0.0 for row in of_fleet if row.metric in {"rejected", "unserved"})
     less = [_COMPARED[row.metric] for row in judged if row.is_distinguishable and row.difference < 0]
     more = [_COMPARED[row.metric] for row in judged if row.is_distinguishable and row.difference > 0]
     same = [_COMPARED[row.metric] for row in judged if row.is_bounded and not row.is_distinguishable]
     unknown = [_COMPARED[row.metric] for row in judged if not row.is_bounded]
-    return [
+    caution = (
+        ["The fleets did not finish the same requests, and latencies are of finished ones only."] if differ else []
+    )
+    return caution + [
         f"{start}: {', '.join(metrics)}."
         for start, metrics in (
             (f"{name} is lower in", less),

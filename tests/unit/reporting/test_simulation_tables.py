@@ -144,3 +144,6 @@ def test_words_follow_the_intervals() -> None:
         "Not distinguishable from zero: TPOT P50.",
         "Too few requests to say: TPOT P99.",
     ]
+    caution = "The fleets did not finish the same requests, and latencies are of finished ones only."
+    assert difference_sentences("new", [*rows, difference("rejected", 10.0, 30.0)])[0] == caution
+    assert caution not in difference_sentences("new", [*rows, difference("rejected", 0.0, 0.0)])

@@ -195,6 +195,12 @@ def batch_means_interval(values: np.ndarray, n_batches: int = _BATCHES, confiden
     ValueError
         If a number is out of range.
 
+    Notes
+    -----
+    A run that by chance misses what makes much of the mean cannot know. Where preemption cascades come once in many
+    such runs (30,000 requests, Markov-modulated arrivals, a pool near the end of its memory), 17 of 80 intervals called
+    95 % held the mean time to first token, and 75 of 80 its P50; without cascades 113 to 116 of 120 held the mean.
+
     References
     ----------
     Law, A. M. (2015), Simulation Modeling and Analysis, 5th ed., 9.5.3; Schmeiser, B. (1982), Batch size effects in the

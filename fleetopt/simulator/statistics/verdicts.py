@@ -16,6 +16,7 @@ _STEADY_GROWTH = 0.005
 _RUNAWAY_GROWTH = 0.10
 _LONG_ENOUGH = 10.0
 _FALSE_ALARM = 0.025
+_NOTABLE_PREEMPTIONS = 0.001
 _KINDS: tuple[Literal["stable", "unstable", "undecided"], ...] = ("stable", "unstable", "undecided")
 
 
@@ -80,6 +81,11 @@ def stability_verdict(result: SimulationResult) -> Stability:
     that starts empty first fills up; over a shorter span only a growth above 10 % is called unstable, and under one
     time in service, or with fewer than 100 requests, nothing is said. Service is taken as the time from first to last
     token and, for the prompt, the first percentile of the time to first token, as the rest of that may be queueing.
+
+    A pool short of memory collapses by chance: preempted requests are computed again, which preempts others. Until then
+    it is stable, and a run may end before. At 1.05 times the rate at which 200,000 requests collapse, 26 of 40 runs of
+    10,000 were called stable (6 unstable); 3 in 4 of those had a preemption in 200 requests or more, at 0.9 times the
+    rate and below next to none had one. So the reason names preemptions of more than one in 1,000 requests.
 
     References
     ----------
@@ -164,7 +170,12 @@ def _pool_stability(result: SimulationResult, pool: int) -> Stability:
             "undecided",
             f"arrivals span {span_s:.3g} s, less than {_LONG_ENOUGH:g} times a service of {service_s:.3g} s",
         )
-    return Stability("stable" if growth.upper < limit else "undecided", text)
+    if growth.upper >= limit:
+        return Stability("undecided", text)
+    preemptions = int(result.preemptions[belongs].sum())
+    if preemptions > _NOTABLE_PREEMPTIONS * n:
+        text += f"; with {preemptions:,} preemptions its KV cache is full at times, and a longer run may be unstable"
+    return Stability("stable", text)
 
 
 def _service_s(result: SimulationResult, served: np.ndarray) -> float:

@@ -215,6 +215,19 @@ def test_a_fleet_that_goes_down_for_good_does_not_keep_up():
     assert stability.reason.startswith(f"{result.is_unserved.sum()} of 4,000 requests were never served")
 
 
+def test_a_stable_pool_short_of_memory_says_so():
+    trace = chat(4000, 3.0, 1)
+    reasons = []
+    for kv_blocks in (1800, PROFILE.kv_blocks):
+        profile = PROFILE.model_copy(update={"kv_blocks": kv_blocks})
+        result = simulate(trace, Fleet((Pool("all", profile, 1, 8192),)))
+        stability = stability_verdict(result)
+        assert stability.verdict == "stable"
+        assert (f"{result.preemptions.sum():,} preemptions" in stability.reason) == (result.preemptions.sum() > 4)
+        reasons.append(stability.reason)
+    assert ["preemptions" in reason for reason in reasons] == [True, False]
+
+
 def test_one_unstable_pool_makes_the_fleet_unstable():
     fleet = Fleet(
         (Pool("short", PROFILE, 6, 1500), Pool("long", PROFILE, 1, 8192)), router="length", boundaries_tokens=(1500,)

@@ -12,7 +12,7 @@ from rich.text import Text
 from fleetopt.reporting import formatting
 from fleetopt.simulator import Fleet
 from fleetopt.simulator.comparison import Comparison, ComparisonRow
-from fleetopt.simulator.measures import LATENCY_METRICS, FleetSummary, SummaryRow
+from fleetopt.simulator.measures import FleetSummary, SummaryRow
 
 _VERDICT_STYLES = {"stable": "bold green", "unstable": "bold red", "undecided": "bold yellow"}
 _LATENCY_NAMES = {"ttft": "TTFT", "tpot": "TPOT", "e2e": "End to end", "queue_wait": "Queue wait"}

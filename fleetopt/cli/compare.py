@@ -136,6 +136,8 @@ def _fleets(
     if not routers:
         raise InputError("--fleet, --router: name two or more fleets, or one fleet and routers to try on it")
     one, _ = fleet_of_options(paths[0] if paths else None, profile, replicas, scheduler, None)
+    if "compress-and-route" in routers and one.gamma == 1.0:
+        raise InputError("--router compress-and-route: compresses nothing at gamma 1; set gamma in the fleet file")
     names = dict.fromkeys([one.router, *routers]) if len(routers) == 1 else routers
     return {name: replace(one, router=name, gamma=one.gamma if name == "compress-and-route" else 1.0) for name in names}
 

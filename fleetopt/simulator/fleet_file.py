@@ -140,6 +140,11 @@ def _pool(section: FleetSection, index: int, where: str, load_profile: Callable[
         profile = load_profile(pool.profile)
     except InputError as error:
         raise InputError(f"{where}: key 'pool.{index}.profile': {error}") from error
+    if pool.max_context_tokens is not None and pool.max_context_tokens > profile.context_limit_tokens:
+        raise InputError(
+            f"{where}: key 'pool.{index}.max_context_tokens': {pool.max_context_tokens:,} is more than "
+            f"{profile.name} holds, {profile.context_limit_tokens:,}; lower it or leave it out"
+        )
     return Pool(
         name=pool.name,
         profile=profile,

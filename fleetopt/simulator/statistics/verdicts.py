@@ -160,7 +160,10 @@ def _pool_stability(result: SimulationResult, pool: int) -> Stability:
     growth, third = _backlog_growth(backlog)
     is_long_enough = span_s >= _LONG_ENOUGH * service_s
     limit = _STEADY_GROWTH if is_long_enough else _RUNAWAY_GROWTH
-    text = f"the backlog changes by {growth.estimate:+.2%} of the arrivals [{growth.lower:+.2%}, {growth.upper:+.2%}]"
+    text = (
+        f"the backlog changes by {growth.estimate:+.2%} of the arrivals [95 %: {growth.lower:+.2%} to "
+        f"{growth.upper:+.2%}; steady is below {limit:.1%}]"
+    )
     if growth.lower > limit:
         if 0.25 <= third <= 1.0:
             return Stability("unstable", text)

@@ -78,6 +78,7 @@ def test_files_of_one_name_keep_their_paths(trace: Path, fleet: Path, tmp_path: 
         (["--fleet", "{fleet}", "--fleet", "x.toml", "--replicas", "2"], "leave out --profile, --replicas"),
         (["--fleet", "{fleet}", "--replicas", "2", "--router", "length"], "leave out --replicas"),
         ([*ONE_POOL, "--router", "dice"], "unknown router 'dice'"),
+        ([*ONE_POOL, "--router", "compress-and-route"], "compresses nothing at gamma 1"),
         (["--router", "random", "--router", "length"], "--fleet: is missing"),
     ],
 )

@@ -51,6 +51,7 @@ def test_defaults_and_the_scheduler_of_the_fleet():
         ("pool = []", "f.toml: key 'pool': List should have at least 1 item"),
         ("colour = 1\n" + SHORT, "f.toml: key 'colour': unknown key"),
         (SHORT + "gpus = 2", "f.toml: key 'pool.0.gpus': unknown key"),
+        (SHORT + "max_context_tokens = 900000", "pool.0.max_context_tokens': 900,000 is more than .* holds, 118,784"),
         (SHORT.replace("replicas = 2", ""), "f.toml: key 'pool.0.replicas': required key is missing"),
         (SHORT.replace("= 2", "= 0"), "f.toml: key 'pool.0.replicas': Input should be greater than 0"),
         (SHORT.replace("= 2", '= "2"'), "f.toml: key 'pool.0.replicas': Input should be a valid integer"),

@@ -68,8 +68,7 @@ def simulate(
     cache is paged; what does not fit is preempted, last admitted first, and recomputed. Requests of a replica that goes
     down start over on another one, when all replicas that change at that moment have changed; the first token keeps its
     time if it was out already. While none can take them they wait at the router; those that still do at the end are
-    unserved. A request that fails over keeps its prompt as
-    served, compressed if it was.
+    unserved. A request that fails over keeps its prompt as served, compressed if it was.
 
     References
     ----------

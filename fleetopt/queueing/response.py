@@ -7,8 +7,8 @@ import numpy as np
 from fleetopt.profiles import GpuProfile
 
 _FREQUENCIES = 64
-_LOWEST_CYCLES, _HIGHEST = 0.003, 0.7
-"""Lowest frequency, in radians per longest residence, and the highest, in radians per iteration."""
+_LOWEST_CYCLES = 0.003
+"""Lowest frequency, in radians per longest residence; the highest is half a turn per iteration."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,18 +63,16 @@ class IterationResponse:
     decode_decode: np.ndarray
     prefill_prefill: np.ndarray
 
-    def fluctuation(self, arrival_rate_rps: float, joins: float, prefill_share: float, prefill: float) -> Fluctuation:
+    def fluctuation(self, arrival_rate_rps: float, joins: float, carried: float, prefill: float) -> Fluctuation:
         """Fluctuations, over iterations, of what runs and of how long an iteration lasts.
 
-        Requests join at a rate that is proportional to the length of the running iteration, and every request adds to
-        that length while it runs: a self-exciting (Hawkes) process. A request with its descendants is its own
-        transform times ``1 / (1 - r C)``, where C is the mean transform of its time; covariances are those of shot
-        noise (Campbell) of such clusters.
+        Requests join at a rate that is proportional to the length of the last iteration, and every request adds to
+        that length while it runs: a self-exciting (Hawkes) process in discrete time. A request with its descendants
+        is its own transform times ``1 / (1 - r exp(-i omega) C)``, where C is the mean transform of its time;
+        covariances are those of shot noise (Campbell) of such clusters.
 
-        Prompts are prefilled one after the other, which smooths what joins. Of the variability of arrivals a share
-        ``1 - load^2`` comes out of a busy queue (Marshall, 1968; Whitt, 1983), but slow fluctuations pass whole; slow
-        is against the relaxation time of the queue, ``service / (1 - sqrt(load))^2`` (Morse, 1955). So much of the
-        prefill is taken as exciting.
+        Prompts that wait for others' tokens are prefilled one after the other, which smooths the prefill part: of its
+        power and of how it answers to arrivals the share that an M/M/1 server passes is left (see :func:`_passed`).
 
         Parameters
         ----------
@@ -82,41 +80,40 @@ class IterationResponse:
             At this replica, 1/s.
         joins : float
             Mean requests that join per iteration.
-        prefill_share : float
-            Load of the prefill queue, 0 to 1.
+        carried : float
+            Load of the prefill queue, 0 to 1: the share of prompts that wait for others' tokens.
         prefill : float
             Mean iterations that a prompt occupies that queue.
 
         References
         ----------
-        A. G. Hawkes (1971), Biometrika 58(1); K. T. Marshall (1968), SIAM J. Appl. Math. 16(2); W. Whitt (1983), The
-        Queueing Network Analyzer, Bell System Technical Journal 62(9).
+        A. G. Hawkes (1971), Biometrika 58(1).
         """
-        forgets = prefill / max(1 - np.sqrt(prefill_share), 1e-3) ** 2
-        fast = (self.omega * forgets) ** 2 / (1 + (self.omega * forgets) ** 2)
-        smoothing, rate = 1 - prefill_share**2 * fast, arrival_rate_rps
+        rate = arrival_rate_rps
+        smoothing = _passed(self.omega * prefill, carried)
         time = self.decode + smoothing * self.prefill
         cross = 2 * smoothing * self.decode_prefill.real
-        time_time = self.decode_decode + cross + smoothing**2 * self.prefill_prefill
+        time_time = self.decode_decode + cross + smoothing * self.prefill_prefill
         decode_time = self.decode_decode + smoothing * self.decode_prefill
         presence_time = self.presence_decode + smoothing * self.presence_prefill
-        gain = 1 / (1 - rate * time)
-        power = rate * time_time * np.abs(gain) ** 2
+        lagged = rate * np.exp(-1j * self.omega)
+        gain = 1 / (1 - lagged * time)
+        power = time_time * np.abs(gain) ** 2
         both = np.conj(gain)
         return Fluctuation(
-            running_time=joins * self._integral(presence_time * both + power * self.presence),
-            decode_time=joins * self._integral(decode_time * both + power * self.decode),
+            running_time=joins * self._integral(presence_time * both + lagged * power * self.presence),
+            decode_time=joins * self._integral(decode_time * both + lagged * power * self.decode),
             running_variance=joins
             * self._integral(
                 self.presence_presence
-                + 2 * rate * np.conj(presence_time) * self.presence * gain
-                + rate * power * np.abs(self.presence) ** 2
+                + 2 * lagged * np.conj(presence_time) * self.presence * gain
+                + rate**2 * power * np.abs(self.presence) ** 2
             ),
             decode_variance=joins
             * self._integral(
                 self.decode_decode
-                + 2 * rate * np.conj(decode_time) * self.decode * gain
-                + rate * power * np.abs(self.decode) ** 2
+                + 2 * lagged * np.conj(decode_time) * self.decode * gain
+                + rate**2 * power * np.abs(self.decode) ** 2
             ),
         )
 
@@ -125,6 +122,22 @@ class IterationResponse:
         spectrum = spectrum.real
         area = np.sum(np.diff(self.omega) * (spectrum[1:] + spectrum[:-1])) / 2 + self.omega[0] * spectrum[0]
         return float(area / np.pi)
+
+
+def _passed(turns: np.ndarray, load: float) -> np.ndarray:
+    """float64[f], share of the arrivals' power spectrum that comes out of a server, by radians per mean service.
+
+    The M/M/1 server's busy time over that of as many servers as it takes: spectrum of an alternating renewal process
+    (D. R. Cox, Renewal Theory, 1962, section 7.3) of idle times with rate ``load`` and busy periods, whose transform is
+    B. Slow fluctuations pass whole, of fast ones ``1 - load`` do.
+    """
+    load = min(max(load, 1e-6), 1 - 1e-6)
+    s = 1j * turns
+    # 1 - B, by the conjugate root: exact for the smallest s too.
+    total = 1 + load + s
+    ended = 1 - 2 / (total + np.sqrt(total**2 - 4 * load))
+    spectrum = ((s - (1 - load) * ended) / (s * (s + load * ended))).real
+    return np.asarray(np.clip((1 - load) * (1 + turns**2) * spectrum, 1 - load, 1.0))
 
 
 def iteration_response(
@@ -141,7 +154,7 @@ def iteration_response(
     """
     chunks, steps = np.ceil(prompt_tokens / chunk_tokens), output_tokens - 1
     longest = float((chunks + steps).max())
-    omega = np.geomspace(min(_LOWEST_CYCLES / longest, _HIGHEST / 2), _HIGHEST, _FREQUENCIES)
+    omega = np.geomspace(_LOWEST_CYCLES / longest, np.pi, _FREQUENCIES)
     presence = _transform(omega, np.zeros_like(chunks), chunks + steps, np.ones_like(chunks), np.zeros_like(chunks))
     prefill = _transform(
         omega,
@@ -174,12 +187,12 @@ def iteration_response(
 def _transform(
     omega: np.ndarray, start: np.ndarray, length: np.ndarray, level: np.ndarray, slope: np.ndarray
 ) -> np.ndarray:
-    """complex128[k, f]: transform of ``level + slope (x - start)`` for x from start over a length."""
-    turn = 1j * omega
-    at_start = np.exp(-start[:, None] * turn)
-    at_end = np.exp(-(start + length)[:, None] * turn)
-    flat = (at_start - at_end) / turn
-    ramp = flat / turn - length[:, None] * at_end / turn
+    """complex128[k, f]: sum of ``(level + slope (j + 1/2)) exp(-i omega (start + j))`` over j below the length."""
+    turn = np.exp(-1j * omega)
+    at_start, over = turn ** start[:, None], turn ** length[:, None]
+    flat = (1 - over) / (1 - turn)
+    ramp = (turn * flat - length[:, None] * over) / (1 - turn) + flat / 2
+    flat, ramp = at_start * flat, at_start * ramp
     return level[:, None] * flat + slope[:, None] * ramp
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -20,32 +20,40 @@ _ROUNDS = 12
 class ReplicaSpeed:
     """How fast a replica works by the requests that it decodes; arrays over 0 ... d of them.
 
-    An iteration prefills ``T - decoding`` tokens and lasts as long as its base, its decode steps and these tokens. The
-    last chunk of a prompt leaves tokens of the budget unused if nobody is behind it, else the next prompt takes them:
-    a prompt alone takes ``ceil(prompt / tokens)`` iterations, one of a queue ``prompt / tokens``.
+    An iteration prefills up to ``T - decoding`` tokens and lasts as long as its base, its decode steps and these
+    tokens. The last chunk of a prompt leaves tokens of the budget unused if nobody is behind it, else the next prompts
+    take them: a prompt alone takes ``ceil(prompt / tokens)`` iterations, so that of j prompts an iteration completes
+    ``j / ceil(prompt / tokens)``, but no more than ``tokens / prompt``.
 
     Attributes
     ----------
-    service_alone_s, service_queued_s : np.ndarray
-        Mean time to prefill a prompt, nobody or somebody behind it, s.
-    iteration_free_s, iteration_alone_s, iteration_queued_s : np.ndarray
-        Mean time of an iteration while nobody, one request, or more are in the prefill queue, s.
+    alone, at_once : np.ndarray
+        Prompts completed per iteration by one in the prefill queue, and by ever so many.
+    base_s, prefill_s : np.ndarray
+        Time of an iteration without prefill, while somebody prefills, and of a prompt beyond that, s.
+    free_s : np.ndarray
+        Time of an iteration while nobody is in the prefill queue, s.
     """
 
-    service_alone_s: np.ndarray
-    service_queued_s: np.ndarray
-    iteration_free_s: np.ndarray
-    iteration_alone_s: np.ndarray
-    iteration_queued_s: np.ndarray
+    alone: np.ndarray
+    at_once: np.ndarray
+    base_s: np.ndarray
+    prefill_s: np.ndarray
+    free_s: np.ndarray
+
+    def _completed(self, decoding: np.ndarray, in_queue: np.ndarray) -> np.ndarray:
+        """Prompts completed per iteration; as by one where the queue is empty."""
+        alone = self.alone[decoding]
+        return np.where(in_queue <= 1, alone, np.minimum(in_queue * alone, self.at_once[decoding]))
 
     def service_s(self, decoding: np.ndarray, in_queue: np.ndarray) -> np.ndarray:
-        """Mean time to prefill the request at the head of the queue, s."""
-        return np.where(in_queue <= 1, self.service_alone_s[decoding], self.service_queued_s[decoding])
+        """Mean time between two completions of prompts, s."""
+        return np.asarray(self.base_s[decoding] / self._completed(decoding, in_queue) + self.prefill_s[decoding])
 
     def iteration_s(self, decoding: np.ndarray, in_queue: np.ndarray) -> np.ndarray:
         """Mean time of an iteration, s."""
-        prefilling = np.where(in_queue == 1, self.iteration_alone_s[decoding], self.iteration_queued_s[decoding])
-        return np.where(in_queue == 0, self.iteration_free_s[decoding], prefilling)
+        prefilling = self.base_s[decoding] + self._completed(decoding, in_queue) * self.prefill_s[decoding]
+        return np.where(in_queue == 0, self.free_s[decoding], prefilling)
 
 
 def replica_speed(work: RequestWork, most_decoding: int, step_s: float) -> ReplicaSpeed:
@@ -56,15 +64,12 @@ def replica_speed(work: RequestWork, most_decoding: int, step_s: float) -> Repli
     free_s = np.maximum(work.base_s + step_s * counts, _SHORTEST_S)
     # The mean of a rounded quotient is nearly linear over the little that a chunk shrinks.
     alone = np.interp(counts, [0, max(most_decoding, 1)], [work.mean_chunks(chunk[0]), work.mean_chunks(chunk[-1])])
-    queued = work.prompt_tokens / chunk
-    base_s = np.where(counts == 0, max(profile.prefill_only_base_s, _SHORTEST_S), free_s)
-    prefill_s = np.where(counts == 0, work.prefill_only_s, work.prefill_s)
     return ReplicaSpeed(
-        service_alone_s=alone * base_s + prefill_s,
-        service_queued_s=queued * base_s + prefill_s,
-        iteration_free_s=free_s,
-        iteration_alone_s=base_s + prefill_s / alone,
-        iteration_queued_s=base_s + prefill_s / queued,
+        alone=1 / alone,
+        at_once=np.maximum(chunk / work.prompt_tokens, 1 / alone),
+        base_s=np.where(counts == 0, max(profile.prefill_only_base_s, _SHORTEST_S), free_s),
+        prefill_s=np.where(counts == 0, work.prefill_only_s, work.prefill_s),
+        free_s=free_s,
     )
 
 
@@ -150,21 +155,13 @@ def open_prefill_queue(work: RequestWork, arrival_rate_rps: float, longest: int)
     in_queue = np.arange(longest + 1)
     counts = np.arange(work.slots + 1)
     speed = replica_speed(work, work.slots, work.step_s)
-    decoding = np.full(longest + 1, arrival_rate_rps * work.steps * float(speed.iteration_free_s[0]))
+    decoding = np.full(longest + 1, arrival_rate_rps * work.steps * float(speed.free_s[0]))
     probability = np.eye(1, longest + 1)[0]
     for _ in range(_ROUNDS):
         now = np.clip(decoding, 0.0, work.slots)
-        alone_s, queued_s = (np.interp(now, counts, s) for s in (speed.service_alone_s, speed.service_queued_s))
-        serve_rps = np.where(in_queue == 0, 0.0, 1 / np.where(in_queue <= 1, alone_s, queued_s))
-        iteration_s = np.where(
-            in_queue == 0,
-            np.interp(now, counts, speed.iteration_free_s),
-            np.where(
-                in_queue == 1,
-                np.interp(now, counts, speed.iteration_alone_s),
-                np.interp(now, counts, speed.iteration_queued_s),
-            ),
-        )
+        at = ReplicaSpeed(**{f.name: np.interp(now, counts, getattr(speed, f.name)) for f in fields(ReplicaSpeed)})
+        serve_rps = np.where(in_queue == 0, 0.0, 1 / at.service_s(in_queue, in_queue))
+        iteration_s = at.iteration_s(in_queue, in_queue)
         log_weight = np.concatenate([[0.0], np.cumsum(np.log(arrival_rate_rps / serve_rps[1:]))])
         probability = np.exp(log_weight - log_weight.max())
         probability /= probability.sum()
@@ -187,8 +184,9 @@ def open_queue_probability(
     """
     profile = work.profile
     chunk = np.clip(profile.max_batched_tokens - decoding, 1.0, work.chunk_tokens)
-    chunks = work.prompt_tokens / chunk
-    chunks[:2] *= work.mean_chunks(float(chunk[1])) / chunks[1]
+    ahead = np.maximum(np.arange(len(decoding)), 1)
+    chunks = np.maximum(work.prompt_tokens / chunk, work.mean_chunks(float(chunk[1])) / ahead)
+    chunks[:2] = work.mean_chunks(float(chunk[1]))
     load = arrival_rate_rps * (chunks * (work.base_s + decode_s) + work.prefill_s)
     log_step = np.log(np.minimum(load, highest_load))
     log_weight = np.concatenate([[0.0], np.cumsum(log_step[1:])])

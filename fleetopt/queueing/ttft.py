@@ -5,6 +5,7 @@ import numpy as np
 from fleetopt.queueing.distribution import Grid, TimeDistribution
 from fleetopt.queueing.equilibrium import PoolState
 from fleetopt.queueing.found import Found, found_busy
+from fleetopt.queueing.gate import gated_transform, is_gated
 from fleetopt.queueing.work import RequestWork
 
 _PLACES = 16
@@ -17,7 +18,8 @@ def ttft_distribution(work: RequestWork, state: PoolState, arrival_rate_rps: flo
     On an idle replica a request starts at once and takes its own iterations. On a busy one it waits for the running
     iteration to end, and then for the prompts ahead of it: each takes ``prompt / tokens per iteration`` iterations, and
     what is left of them together is a sum of as many residual service times as there are prompts ahead, which for one
-    replica is Pollaczek and Khinchine's formula. Its own last iteration is shared with who is behind it.
+    replica is Pollaczek and Khinchine's formula. Its own last iteration is shared with who is behind it. Where most
+    prompts take one iteration, see :func:`fleetopt.queueing.gate.gated_transform`.
 
     Parameters
     ----------
@@ -34,7 +36,8 @@ def ttft_distribution(work: RequestWork, state: PoolState, arrival_rate_rps: flo
     def masses(grid: Grid) -> np.ndarray:
         transform = np.zeros(grid.points + 1, dtype=np.complex128)
         for item in found:
-            transform += _transform(grid, work, item, arrival_rate_rps / replicas)
+            of_busy = gated_transform if is_gated(work, item) else _transform
+            transform += of_busy(grid, work, item, arrival_rate_rps / replicas)
         return np.asarray(idle * grid.masses(share, alone_s) + grid.invert(transform))
 
     return TimeDistribution(masses, 2 * work.unloaded_ttft_quantile_s(_FIRST_GUESS))

@@ -81,7 +81,7 @@ def tpot_distribution(work: RequestWork, state: PoolState, replicas: int) -> Tpo
     replicas : int
     """
     share, steps = _steps(work)
-    chunk_s = work.prefill_s / work.prompt_tokens * state.chunk_tokens
+    chunk_s, chunk_share = _chunk(work, state)
     run = max(1.0, work.prompt_tokens / state.chunk_tokens) / max(1 - state.prefill_load, 1e-3)
     # A router that evens out the counts leaves only the requests' own differences to a replica.
     others_s = state.busy * state.decode_found_s + work.step_s
@@ -93,8 +93,24 @@ def tpot_distribution(work: RequestWork, state: PoolState, replicas: int) -> Tpo
         decode_iteration_s=work.base_s + nodes * decode_s,
         weight=weight,
         chunk_s=chunk_s,
-        chunk_share=min(state.chunk_share, 1 - 1e-9),
+        chunk_share=min(chunk_share, 1 - 1e-9),
     )
+
+
+def _chunk(work: RequestWork, state: PoolState) -> tuple[float, float]:
+    """Time that prefill adds to an iteration, s, and to which share of the iterations.
+
+    An iteration that prefills takes a full chunk, or if that holds more, the prompts that joined: a Poisson number, at
+    least one. Their times differ; one time in a smaller share of iterations has the same mean and mean square.
+    """
+    share, prompt_s = work.prompt_points[0], work.prompt_work_s
+    if work.prefill_s <= 0:
+        return 0.0, 0.0
+    joins = state.running / work.iterations
+    full_s = work.prefill_s * state.chunk_tokens / work.prompt_tokens
+    mean_s = min(full_s, work.prefill_s * joins / -np.expm1(-joins))
+    chunk_s = min(full_s, float(share @ prompt_s**2) / work.prefill_s + work.prefill_s * joins)
+    return chunk_s, state.chunk_share * mean_s / chunk_s
 
 
 def _steps(work: RequestWork) -> tuple[np.ndarray, np.ndarray]:

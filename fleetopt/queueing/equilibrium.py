@@ -106,7 +106,7 @@ def pool_state(work: RequestWork, arrival_rate_rps: float, replicas: int) -> Poo
         decode_found_s=held.decode_found_s,
         decode_variance_s2=held.decode_variance_s2,
         chunk_share=1 - float(steps @ work.capacity.free_share) / float(steps.sum()),
-        chunk_tokens=work.chunk_beside(mean.decoding),
+        chunk_tokens=work.tokens_beside(mean.decoding),
         prefill_load=mean.prefill_load,
         kv_utilization=work.kv_tokens(held.running, rate, mean.decoding, mean.decode_s) / work.profile.kv_tokens,
         budget_load=budget_load,
@@ -131,14 +131,14 @@ class _MeanIteration:
     carried: float
 
 
-def _carried(work: RequestWork, rate: float, chunk_tokens: float, free_s: float) -> float:
+def _carried(work: RequestWork, rate: float, tokens: float, free_s: float) -> float:
     """Share of arrivals whose prompt waits for others' tokens, 0 to 1.
 
-    An iteration takes ``B = chunk / prompt`` prompts at once, so the prefill queue is a birth-death process with
+    An iteration takes ``B = tokens / prompt`` prompts at once, so the prefill queue is a birth-death process with
     ``min(j, B)`` of its j prompts served in ``base + min(j, B) prefill``; who finds B or more of them waits. Where
-    prompts end chunks have room left for others: only the share of tokens used, ``E[P] / C / E[ceil(P / C)]``, waits.
+    prompts end chunks have room left for others: only the share of tokens used, ``E[P] / T / E[ceil(P / T)]``, waits.
     """
-    chunks = work.prompt_tokens / chunk_tokens
+    chunks = work.prompt_tokens / tokens
     load = rate * (chunks * free_s + work.prefill_s)
     if load >= 1:
         return 1.0
@@ -149,7 +149,7 @@ def _carried(work: RequestWork, rate: float, chunk_tokens: float, free_s: float)
     weight = np.concatenate([[1.0], np.cumprod(rate * service_s)])
     beyond = weight[-1] * load / (1 - load)
     waiting = (1 - (at_once - whole)) * weight[-1] + beyond
-    return float(waiting / (weight.sum() + beyond)) * chunks / work.mean_chunks(chunk_tokens)
+    return float(waiting / (weight.sum() + beyond)) * chunks / work.mean_chunks(tokens)
 
 
 def _mean_iteration(work: RequestWork, rate: float, busy: float) -> _MeanIteration:
@@ -160,7 +160,6 @@ def _mean_iteration(work: RequestWork, rate: float, busy: float) -> _MeanIterati
     service_s = work.service_s(decoding, decode_s / max(decoding, 1e-300))
     share = work.prompt_points[0]
     mean_service_s = float(share @ service_s)
-    chunk = work.chunk_beside(decoding)
     return _MeanIteration(
         busy=busy,
         iteration_s=iteration_s,
@@ -169,7 +168,7 @@ def _mean_iteration(work: RequestWork, rate: float, busy: float) -> _MeanIterati
         decode_s=decode_s,
         prefill_load=min(1.0, rate * mean_service_s),
         residual=float(share @ service_s**2) / (2 * mean_service_s) / iteration_s,
-        carried=_carried(work, rate, chunk, work.base_s + decode_s),
+        carried=_carried(work, rate, work.tokens_beside(decoding), work.base_s + decode_s),
     )
 
 

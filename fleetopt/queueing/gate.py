@@ -8,12 +8,13 @@ from fleetopt.queueing.work import RequestWork
 
 _MOMENTS = 4
 _LEAST_WHOLE = 0.5
+_MOST_BESIDE = 0.99
 
 
 def is_gated(work: RequestWork, found: Found) -> bool:
     """Whether most prompt tokens are of prompts that take one chunk: who arrives in an iteration shares the next."""
     share, prompt = work.prompt_points
-    whole = prompt <= work.chunk_beside(found.decoding)
+    whole = prompt <= work.tokens_beside(found.decoding)
     return float(share[whole] @ prompt[whole]) > _LEAST_WHOLE * work.prompt_tokens
 
 
@@ -23,7 +24,8 @@ def gated_transform(grid: Grid, work: RequestWork, found: Found, rate: float) ->
     An arrival waits for the running iteration to end. Its own next one is longer by the prompts of all who arrive in
     the running one, before it or after it: Poisson, over the length of the running one, which depends on who is
     prefilled in that, at the mean of their work. Nobody's prompt goes first (gated service: M. A. Leibowitz, 1961, IBM
-    J. Res. Dev. 5(3)), but where more wait than an iteration takes, each beyond that adds its work and its part of an
+    J. Res. Dev. 5(3)); without decode steps, which keep iterations apart, the tail is too short by 6 % at a load of 0.2
+    and 17 % at 0.5. Where more wait than an iteration takes, each beyond adds its work and its part of an
     iteration's base.
 
     Parameters
@@ -37,12 +39,16 @@ def gated_transform(grid: Grid, work: RequestWork, found: Found, rate: float) ->
     """
     share, prompt = work.prompt_points
     prompt_s = work.prompt_work_s
-    chunks = np.ceil(prompt / work.chunk_beside(found.decoding))
+    chunk, tokens = work.chunk_beside(found.decoding), work.tokens_beside(found.decoding)
+    chunks = np.ceil(prompt / chunk)
+    # Beside own chunks smaller than the budget others are prefilled: so much longer are all iterations but the first.
+    beside = min(rate * work.prefill_s, _MOST_BESIDE) * (1 - chunk / tokens)
+    longer = 1 + (1 - 1 / chunks) * beside / (1 - beside)
     of_prompt = grid.transform(grid.masses(share, prompt_s))
 
     def own(base_s: float) -> np.ndarray:
         """Own iterations, and who came to share them while the base of the running one lasted."""
-        alone = grid.transform(grid.masses(share, chunks * base_s + prompt_s))
+        alone = grid.transform(grid.masses(share, (chunks * base_s + prompt_s) * longer))
         return np.asarray(alone * np.exp(rate * base_s * (of_prompt - 1)))
 
     free_s, queued_s = work.base_s + found.decode_free_s, work.base_s + found.decode_queued_s
@@ -61,7 +67,7 @@ def _rest(grid: Grid, work: RequestWork, found: Found, rate: float, of_prompt: n
     """
     share, prompt_s = work.prompt_points[0], work.prompt_work_s
     mean_s = float(share @ prompt_s)
-    at_once = max(1.0, work.chunk_beside(found.decoding) / work.prompt_tokens)
+    at_once = max(1.0, work.tokens_beside(found.decoding) / work.prompt_tokens)
     whole = min(int(at_once), len(found.queue) - 1)
     carried = of_prompt * _shift(grid, base_s / at_once)
     beyond = np.zeros_like(of_prompt)

@@ -22,8 +22,8 @@ class ReplicaSpeed:
 
     An iteration prefills up to ``T - decoding`` tokens and lasts as long as its base, its decode steps and these
     tokens. The last chunk of a prompt leaves tokens of the budget unused if nobody is behind it, else the next prompts
-    take them: a prompt alone takes ``ceil(prompt / tokens)`` iterations, so that of j prompts an iteration completes
-    ``j / ceil(prompt / tokens)``, but no more than ``tokens / prompt``.
+    take them: a prompt alone takes ``ceil(prompt / chunk)`` iterations, so that of j prompts an iteration completes
+    ``j / ceil(prompt / chunk)``, but no more than ``tokens / prompt``.
 
     Attributes
     ----------
@@ -60,13 +60,14 @@ def replica_speed(work: RequestWork, most_decoding: int, step_s: float) -> Repli
     """Speed of a replica whose decode steps take ``step_s`` each, s, with 0 ... ``most_decoding`` of them at once."""
     profile = work.profile
     counts = np.arange(most_decoding + 1)
-    chunk = np.clip(profile.max_batched_tokens - counts, 1, work.chunk_tokens)
+    tokens = np.maximum(profile.max_batched_tokens - counts, 1)
+    chunk = np.minimum(tokens, work.chunk_tokens)
     free_s = np.maximum(work.base_s + step_s * counts, _SHORTEST_S)
     # The mean of a rounded quotient is nearly linear over the little that a chunk shrinks.
     alone = np.interp(counts, [0, max(most_decoding, 1)], [work.mean_chunks(chunk[0]), work.mean_chunks(chunk[-1])])
     return ReplicaSpeed(
         alone=1 / alone,
-        at_once=np.maximum(chunk / work.prompt_tokens, 1 / alone),
+        at_once=np.maximum(tokens / work.prompt_tokens, 1 / alone),
         base_s=np.where(counts == 0, max(profile.prefill_only_base_s, _SHORTEST_S), free_s),
         prefill_s=np.where(counts == 0, work.prefill_only_s, work.prefill_s),
         free_s=free_s,
@@ -183,9 +184,10 @@ def open_queue_probability(
         float64[j], requests decoding and the decode part of an iteration, s, with 0, 1, ... in the queue.
     """
     profile = work.profile
-    chunk = np.clip(profile.max_batched_tokens - decoding, 1.0, work.chunk_tokens)
+    tokens = np.maximum(profile.max_batched_tokens - decoding, 1.0)
+    chunk = np.minimum(tokens, work.chunk_tokens)
     ahead = np.maximum(np.arange(len(decoding)), 1)
-    chunks = np.maximum(work.prompt_tokens / chunk, work.mean_chunks(float(chunk[1])) / ahead)
+    chunks = np.maximum(work.prompt_tokens / tokens, work.mean_chunks(float(chunk[1])) / ahead)
     chunks[:2] = work.mean_chunks(float(chunk[1]))
     load = arrival_rate_rps * (chunks * (work.base_s + decode_s) + work.prefill_s)
     log_step = np.log(np.minimum(load, highest_load))

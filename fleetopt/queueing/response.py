@@ -137,7 +137,7 @@ def _passed(turns: np.ndarray, load: float) -> np.ndarray:
     total = 1 + load + s
     ended = 1 - 2 / (total + np.sqrt(total**2 - 4 * load))
     spectrum = ((s - (1 - load) * ended) / (s * (s + load * ended))).real
-    return np.asarray(np.clip((1 - load) * (1 + turns**2) * spectrum, 1 - load, 1.0))
+    return np.asarray(np.clip((1 - load) * (1 + turns**2) * spectrum, 0.0, 1.0))
 
 
 def iteration_response(

@@ -82,7 +82,7 @@ def tpot_distribution(work: RequestWork, state: PoolState, replicas: int) -> Tpo
     """
     share, steps = _steps(work)
     chunk_s, chunk_share = _chunk(work, state)
-    run = max(1.0, work.prompt_tokens / state.chunk_tokens) / max(1 - state.prefill_load, 1e-3)
+    run = max(1.0, work.prompt_tokens / min(state.chunk_tokens, work.chunk_tokens)) / max(1 - state.prefill_load, 1e-3)
     # A router that evens out the counts leaves only the requests' own differences to a replica.
     others_s = state.busy * state.decode_found_s + work.step_s
     decode_s = others_s / replicas + (1 - 1 / replicas) * state.decode_s
@@ -100,16 +100,19 @@ def tpot_distribution(work: RequestWork, state: PoolState, replicas: int) -> Tpo
 def _chunk(work: RequestWork, state: PoolState) -> tuple[float, float]:
     """Time that prefill adds to an iteration, s, and to which share of the iterations.
 
-    An iteration that prefills takes a full chunk, or if that holds more, the prompts that joined: a Poisson number, at
-    least one. Their times differ; one time in a smaller share of iterations has the same mean and mean square.
+    An iteration that prefills takes a full budget, or if that holds more, the chunks of the prompts in their prefill:
+    a Poisson number, at least one. Their times differ; one time in a smaller share of iterations has the same mean and
+    mean square.
     """
     share, prompt_s = work.prompt_points[0], work.prompt_work_s
+    chunks = np.ceil(work.prompt_points[1] / min(state.chunk_tokens, work.chunk_tokens))
     if work.prefill_s <= 0:
         return 0.0, 0.0
-    joins = state.running / work.iterations
+    joins = state.running / work.iterations * float(share @ chunks)
+    chunk_work_s = work.prefill_s / float(share @ chunks)
     full_s = work.prefill_s * state.chunk_tokens / work.prompt_tokens
-    mean_s = min(full_s, work.prefill_s * joins / -np.expm1(-joins))
-    chunk_s = min(full_s, float(share @ prompt_s**2) / work.prefill_s + work.prefill_s * joins)
+    mean_s = min(full_s, chunk_work_s * joins / -np.expm1(-joins))
+    chunk_s = min(full_s, float(share @ (prompt_s**2 / chunks)) / work.prefill_s + chunk_work_s * joins)
     return chunk_s, state.chunk_share * mean_s / chunk_s
 
 

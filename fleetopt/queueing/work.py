@@ -79,6 +79,11 @@ class RequestWork:
         """Mean GPU time of a request beyond the iterations' base, s."""
         return self.prefill_s + self.decode_s
 
+    @property
+    def longest_prompt_tokens(self) -> float:
+        """Longest prompt, tokens; the mean of the longest few where there are many."""
+        return float(self.prompt_points[1].max())
+
     @cached_property
     def prompt_work_s(self) -> np.ndarray:
         """float64[k], GPU time of the prompt at each of ``prompt_points`` beyond the iterations' base, s."""
@@ -120,13 +125,17 @@ class RequestWork:
         share = self.prompt_points[0][order]
         return float(np.interp(probability, np.cumsum(share) - share / 2, self.unloaded_ttft_s[order]))
 
+    def tokens_beside(self, decoding: float) -> float:
+        """Most prompt tokens, of all requests, of an iteration in which that many requests decode."""
+        return max(1.0, self.profile.max_batched_tokens - decoding)
+
     def chunk_beside(self, decoding: float) -> float:
-        """Most prompt tokens of an iteration in which that many requests decode."""
-        return max(1.0, min(self.chunk_tokens, self.profile.max_batched_tokens - decoding))
+        """Most prompt tokens of one request in such an iteration."""
+        return min(self.chunk_tokens, self.tokens_beside(decoding))
 
     def service_s(self, decoding: float, step_s: float) -> np.ndarray:
         """float64[k], time to prefill each of ``prompt_points`` beside decode steps of ``step_s`` each, s."""
-        iterations = self.prompt_points[1] / self.chunk_beside(decoding)
+        iterations = self.prompt_points[1] / self.tokens_beside(decoding)
         return np.asarray(iterations * (self.base_s + step_s * decoding) + self.prompt_work_s)
 
     def kv_tokens(self, running: float, arrival_rate_rps: float, decoding: float, decode_s: float) -> float:
@@ -141,12 +150,12 @@ class RequestWork:
             Requests decoding in a mean iteration, and its decode part, s.
         """
         chunk_tokens, iteration_s = self.chunk_beside(decoding), self.base_s + decode_s
-        chunks = self.iterations - self.steps
-        prefill_s = chunks * iteration_s + self.prefill_s
+        share, prompt = self.prompt_points
+        chunks = np.ceil(prompt / chunk_tokens)
+        prefill_s = (self.iterations - self.steps) * iteration_s + self.prefill_s
         # A chunk's blocks are held from the start of its iteration: half a chunk more than has been computed.
-        ahead = chunk_tokens / 2
-        held = (self.prefill_kv_tokens / chunk_tokens + self.prompt_tokens / 2) * iteration_s
-        held += self.prefill_kv_token_s + ahead * self.prefill_s
+        held = float(share @ (chunk_tokens * chunks * (chunks - 1) / 2 + prompt)) * iteration_s
+        held += self.prefill_kv_token_s + float(share @ (prompt / chunks * self.prompt_work_s)) / 2
         if self.steps > 0:
             step_s = max(0.0, running / arrival_rate_rps - prefill_s) / self.steps
             held += self.decode_kv_tokens * step_s

@@ -16,6 +16,7 @@ from fleetopt.queueing.work import request_work
 from fleetopt.workload.lengths import JointLengths, make_lengths
 
 PROFILE = load_profile("a100-llama2-7b")
+LARGE_BUDGET = PROFILE.model_copy(update={"max_batched_tokens": 8192, "max_chunk_tokens": 8192})
 
 
 def chat_lengths(n: int = 4000, seed: int = 1) -> JointLengths:
@@ -33,13 +34,21 @@ def code_lengths(n: int = 4000, seed: int = 2) -> JointLengths:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("lengths", "replicas", "load"),
-    [(chat_lengths(), 1, 0.5), (chat_lengths(), 8, 0.7), (code_lengths(), 1, 0.3), (code_lengths(), 8, 0.5)],
+    ("lengths", "profile", "replicas", "load"),
+    [
+        (chat_lengths(), PROFILE, 1, 0.5),
+        (chat_lengths(), PROFILE, 8, 0.7),
+        (code_lengths(), PROFILE, 1, 0.3),
+        (code_lengths(), PROFILE, 8, 0.5),
+        (chat_lengths(), LARGE_BUDGET, 1, 0.3),
+        (chat_lengths(), LARGE_BUDGET, 8, 0.5),
+        (code_lengths(), LARGE_BUDGET, 8, 0.3),
+    ],
 )
-def test_means_and_p99_ttft_are_within_the_targets_of_the_simulator(lengths, replicas, load):
+def test_means_and_p99_ttft_are_within_the_targets_of_the_simulator(lengths, profile, replicas, load):
     """Targets: 3 % in iteration time and slot utilisation; 10 % and the simulator's own half-width in P99 TTFT."""
-    limit_rps = stability_limit_rps(request_work(PROFILE, lengths.weight, lengths.prompt_tokens, lengths.output_tokens))
-    cell = measure_cell("test", lengths, PROFILE, replicas, load, limit_rps, seed=5, requests=60_000)
+    limit_rps = stability_limit_rps(request_work(profile, lengths.weight, lengths.prompt_tokens, lengths.output_tokens))
+    cell = measure_cell("test", lengths, profile, replicas, load, limit_rps, seed=5, requests=60_000)
     assert cell.is_settled
     assert misses([cell]) == ()
     assert [figure.name for figure in cell.figures if figure.is_within] == [

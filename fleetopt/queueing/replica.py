@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _SHORTEST_S = 1e-9
 _WAITING_BEYOND_SLOTS = 64
-_ROUNDS = 12
+_ROUNDS, _SETTLED = 12, 1e-3
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -167,7 +167,9 @@ def open_prefill_queue(work: RequestWork, arrival_rate_rps: float, longest: int)
         probability = np.exp(log_weight - log_weight.max())
         probability /= probability.sum()
         finish_rps = 1 / (max(work.steps, _SHORTEST_S) * iteration_s)
-        decoding = _mean_decoding(probability, serve_rps, finish_rps, arrival_rate_rps)
+        before, decoding = decoding, _mean_decoding(probability, serve_rps, finish_rps, arrival_rate_rps)
+        if probability @ np.abs(decoding - before) < _SETTLED * (probability @ decoding):
+            break
     return probability, decoding
 
 

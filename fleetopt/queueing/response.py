@@ -1,6 +1,7 @@
 """How the requests on a replica excite each other: a long iteration lets more requests arrive, which lengthens it."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -96,7 +97,7 @@ class IterationResponse:
         time_time = self.decode_decode + cross + smoothing * self.prefill_prefill
         decode_time = self.decode_decode + smoothing * self.decode_prefill
         presence_time = self.presence_decode + smoothing * self.presence_prefill
-        lagged = rate * np.exp(-1j * self.omega)
+        lagged = rate * self._lag
         gain = 1 / (1 - lagged * time)
         power = time_time * np.abs(gain) ** 2
         both = np.conj(gain)
@@ -119,9 +120,20 @@ class IterationResponse:
 
     def _integral(self, spectrum: np.ndarray) -> float:
         """1 / pi times the integral over positive frequencies; the spectrum is flat below the lowest."""
-        spectrum = spectrum.real
-        area = np.sum(np.diff(self.omega) * (spectrum[1:] + spectrum[:-1])) / 2 + self.omega[0] * spectrum[0]
-        return float(area / np.pi)
+        return float(spectrum.real @ self._weights)
+
+    @cached_property
+    def _weights(self) -> np.ndarray:
+        """float64[f], of the trapezoidal rule over pi."""
+        widths = np.diff(self.omega, prepend=0.0, append=self.omega[-1])
+        weights = (widths[1:] + widths[:-1]) / 2
+        weights[0] += self.omega[0] / 2
+        return np.asarray(weights / np.pi)
+
+    @cached_property
+    def _lag(self) -> np.ndarray:
+        """complex128[f], transform of a delay of one iteration."""
+        return np.exp(-1j * self.omega)
 
 
 def _passed(turns: np.ndarray, load: float) -> np.ndarray:

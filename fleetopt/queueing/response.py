@@ -140,7 +140,7 @@ def _passed(turns: np.ndarray, load: float) -> np.ndarray:
     """float64[f], share of the arrivals' power spectrum that comes out of a server, by radians per mean service.
 
     The M/M/1 server's busy time over that of as many servers as it takes: spectrum of an alternating renewal process
-    (D. R. Cox, Renewal Theory, 1962, section 7.3) of idle times with rate ``load`` and busy periods, whose transform is
+    (D. R. Cox, Renewal Theory, 1962) of idle times with rate ``load`` and busy periods, whose transform is
     B. Slow fluctuations pass whole, of fast ones ``1 - load`` do.
     """
     load = min(max(load, 1e-6), 1 - 1e-6)

@@ -22,10 +22,10 @@ def gated_transform(grid: Grid, work: RequestWork, found: Found, rate: float) ->
     """Transform of the time to first token of arrivals at a busy replica whose iterations prefill several prompts.
 
     An arrival waits for the running iteration to end. Its own next one is longer by the prompts of all who arrive in
-    the running one, before it or after it: Poisson, over the length of the running one, which depends on who is
-    prefilled in that, at the mean of their work. Nobody's prompt goes first (gated service: H. Takagi, Analysis of Polling Systems, 1986); without decode steps, which keep iterations apart, the tail is too short by 6 % at a load of 0.2
-    and 17 % at 0.5. Where more wait than an iteration takes, each beyond adds its work and its part of an
-    iteration's base.
+    the running one, before it or after it (gated service: H. Takagi, Analysis of Polling Systems, 1986): a Poisson
+    number over the length of the running one, prompts in that taken at their mean. Without decode steps, which keep
+    iterations apart, the tail is therefore too short, by 6 % at a load of 0.2 and 17 % at 0.5. Where more wait than an
+    iteration takes, each beyond adds its work and its part of an iteration's base.
 
     Parameters
     ----------

@@ -46,7 +46,7 @@ def plan(
 ) -> None:
     """Find the cheapest fleet for lengths, a rate and a target."""
     from fleetopt.planner.plan import Problem
-    from fleetopt.planner.search import plan_fleet
+    from fleetopt.planner.search import plan_fleet, prediction_caveats
 
     require_range("--output-fraction", output_fraction, 0, 1, open_ends=True)
     require_range("--compressible-fraction", compressible_fraction, 0, 1)
@@ -75,8 +75,9 @@ def plan(
         max_gamma=max_gamma,
     )
     result = plan_fleet(problem)
+    caveats = prediction_caveats(result.plan, problem) if result.plan else ()
     if as_json:
-        print(json.dumps(_plan_json(result)))
+        print(json.dumps(_plan_json(result) | {"caveats": caveats}))
         return
     from rich.console import Console
 
@@ -84,6 +85,8 @@ def plan(
 
     Console().print(plan_table(result, arrival_rate_rps=problem.arrival_rate_rps, slo_ttft_p99_s=slo_ttft_p99))
     print(f"Compressible: {compressible_fraction:.0%} of the requests in the band (--compressible-fraction).")
+    for caveat in caveats:
+        print(f"Caution, simulate this plan before you trust it: {caveat}.")
     if rejected:
         print(f"{rejected:.3%} of requests are longer than {limit:,} tokens and are refused.")
 

@@ -6,6 +6,8 @@ from fleetopt.errors import InputError
 from fleetopt.planner.mixture import PoolMixture, split
 from fleetopt.planner.plan import Candidate, FleetPlan, PlanResult, PoolPlan, Problem
 from fleetopt.planner.sizing import PoolRequirements, size_pool
+from fleetopt.queueing.pool import predict_pool
+from fleetopt.queueing.work import request_work
 
 GAMMA_STEP = 0.1
 _POOL_NAMES = {1: ("all",), 2: ("short", "long")}
@@ -113,3 +115,13 @@ def _cheapest(candidates: list[Candidate]) -> FleetPlan | None:
         ),
         default=None,
     )
+
+
+def prediction_caveats(plan: FleetPlan, problem: Problem) -> tuple[str, ...]:
+    """Why not to trust the figures of a plan without simulation, a sentence for each reason and pool; mostly none."""
+    found = []
+    for pool, mixture in zip(plan.pools, split(problem.lengths, plan.boundary_tokens, plan.gamma), strict=True):
+        work = request_work(pool.profile, mixture.weight, mixture.prompt_tokens, mixture.output_tokens)
+        prediction = predict_pool(work, pool.arrival_rate_rps, pool.loaded_replicas)
+        found += [f"{pool.name} pool: {caveat}" for caveat in (prediction.caveats if prediction else ())]
+    return tuple(found)

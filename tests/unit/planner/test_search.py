@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from fleetopt.errors import InputError
 from fleetopt.planner.mixture import split
-from fleetopt.planner.search import candidate_boundaries, plan_fleet
+from fleetopt.planner.search import candidate_boundaries, plan_fleet, prediction_caveats
 from fleetopt.queueing.pool import predict_pool
 from fleetopt.queueing.work import request_work
 from tests.unit.planner.samples import PROFILE, problem
@@ -101,3 +101,13 @@ def test_each_pool_takes_the_profile_that_is_cheapest_for_it():
 def test_a_rate_or_target_that_is_not_positive_is_bad_input(rate, slo):
     with pytest.raises(InputError, match="above 0"):
         plan_fleet(problem(rate_rps=rate, slo_ttft_p99_s=slo))
+
+
+def test_a_plan_says_where_its_prediction_is_not_to_be_trusted():
+    side_by_side = PROFILE.model_copy(update={"name": "small chunks", "max_batched_tokens": 4096})
+    for profile, expected in ((PROFILE, ()), (side_by_side, ("all",))):
+        asked = problem(profiles=(profile,), max_gamma=1.0)
+        plan = plan_fleet(asked).homogeneous
+        assert plan is not None
+        found = prediction_caveats(plan, asked)
+        assert tuple(caveat.split(" pool: ")[0] for caveat in found) == expected

@@ -64,7 +64,9 @@ def test_ingest_balances_and_writes_both_files(tmp_path, sample, more):
 
 def test_plan_has_its_documented_keys_and_adds_up(trace):
     plan = json_of("plan", "--cdf", "azure", "--rate", 100, "--slo-ttft-p99", 1.5, "--profile", "a100-llama2-7b")
-    assert set(plan) == {"status", "reason", "boundary_tokens", "gamma", "pools", "usd_per_hour", "baselines"}
+    keys = {"status", "reason", "boundary_tokens", "gamma", "pools", "usd_per_hour", "baselines", "caveats"}
+    assert set(plan) == keys
+    assert plan["caveats"] == []
     assert set(plan["baselines"]) == {"homogeneous", "pool_routing"}
     assert plan["status"] == "feasible"
     assert sum(pool["replicas"] for pool in plan["pools"]) * 2.21 == pytest.approx(plan["usd_per_hour"])

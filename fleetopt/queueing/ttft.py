@@ -43,11 +43,6 @@ def ttft_distribution(work: RequestWork, state: PoolState, arrival_rate_rps: flo
     return TimeDistribution(masses, 2 * work.unloaded_ttft_quantile_s(_FIRST_GUESS))
 
 
-def unloaded_ttft_p99_s(work: RequestWork) -> float:
-    """P99 time to first token of requests that are alone on their replica, s: no fleet does better."""
-    return work.unloaded_ttft_quantile_s(0.99)
-
-
 def _transform(grid: Grid, work: RequestWork, found: Found, rate: float) -> np.ndarray:
     """Transform of the time to first token of arrivals that find a busy replica, times their share."""
     profile = work.profile

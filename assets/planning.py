@@ -17,9 +17,9 @@ from assets.partitions import Calendar, partition_day
 from assets.window import fleets_in, read_window
 from fleetopt.config import Config, Fleet
 from fleetopt.planner.plan import PlanResult
-from fleetopt.planner.problem import Situation, read_situation
 from fleetopt.planner.proof import Proof, day_trace
 from fleetopt.planner.recommend import Recommendation, recommend
+from fleetopt.planner.situation import Situation, read_situation
 from fleetopt.reporting.document import Document, build_document, canonical_json
 from fleetopt.schemas import OUT_FLEET_CANDIDATES, OUT_FLEET_RECOMMENDATION, OUT_SIMULATION_SUMMARY, TABLES
 from fleetopt.workload.demand import Window
@@ -199,7 +199,7 @@ def _candidate_rows(day: date, fleet: str, result: PlanResult) -> pl.DataFrame:
         {
             "day": day,
             "fleet": fleet,
-            "boundary_tokens": candidate.boundary_tokens,
+            "boundary_tokens": candidate.boundaries_tokens[0] if candidate.boundaries_tokens else None,
             "gamma": candidate.gamma,
             "is_feasible": candidate.plan is not None,
             "reason": candidate.reason or None,

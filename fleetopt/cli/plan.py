@@ -45,7 +45,7 @@ def plan(
     as_json: JsonOption = False,
 ) -> None:
     """Find the cheapest fleet for lengths, a rate and a target."""
-    from fleetopt.planner.plan import Problem
+    from fleetopt.planner.problem import Offer, Problem, Slo
     from fleetopt.planner.search import plan_fleet, prediction_caveats
 
     require_range("--output-fraction", output_fraction, 0, 1, open_ends=True)
@@ -67,8 +67,8 @@ def plan(
     problem = Problem(
         lengths=served,
         arrival_rate_rps=rate * (1 - rejected),
-        slo_ttft_p99_s=slo_ttft_p99,
-        profiles=profiles,
+        slo=Slo(ttft_p99_s=slo_ttft_p99),
+        offers=tuple(Offer(profile=gpu) for gpu in profiles),
         max_context_tokens=limit,
         max_utilization=max_utilization,
         spare_replicas=spare_replicas,
@@ -97,14 +97,14 @@ def _plan_json(result: "PlanResult") -> dict[str, Any]:
     return {
         "status": "feasible" if chosen else "infeasible",
         "reason": result.reason,
-        "boundary_tokens": chosen.boundary_tokens if chosen else None,
+        "boundaries_tokens": chosen.boundaries_tokens if chosen else None,
         "gamma": chosen.gamma if chosen else None,
         "pools": _pools_json(chosen) if chosen else [],
         "usd_per_hour": _price(chosen) if chosen else None,
         "baselines": {
             name: baseline
             and {
-                "boundary_tokens": baseline.boundary_tokens,
+                "boundaries_tokens": baseline.boundaries_tokens,
                 "usd_per_hour": _price(baseline),
                 "pools": _pools_json(baseline),
             }

@@ -1,5 +1,6 @@
 """Which requests each pool really gets: routing by length, and compression of those just above the boundary."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -27,35 +28,38 @@ class PoolMixture:
         return float(self.weight.sum())
 
 
-def split(lengths: JointLengths, boundary_tokens: int | None, gamma: float) -> tuple[PoolMixture, ...]:
-    """Mixture of each pool, short first; one pool if there is no boundary.
+def split(lengths: JointLengths, boundaries_tokens: Sequence[int], gamma: float) -> tuple[PoolMixture, ...]:
+    """Mixture of each pool, short first; one more than there are boundaries.
 
-    Requests up to the boundary B go to the short pool. Of those above it and up to gamma B the compressible share is
-    shortened to B tokens in all, the output kept whole, and goes there too; the rest stays long. Both pools are
-    described by what they get after that, which the published algorithm leaves out for the short pool
-    (arXiv 2603.16514, Algorithm 1).
+    A request goes to the first pool whose boundary it does not exceed. The compressible share of the requests above a
+    boundary B and up to gamma B is shortened to B tokens in all, the output kept whole, and goes to that pool, the
+    lowest there is; what would have no prompt left stays where it is. Every pool is described by what it gets after
+    that, which the published algorithm leaves out for the short pool (arXiv 2603.16514, Algorithm 1).
 
     Parameters
     ----------
     lengths : JointLengths
-    boundary_tokens : int or None
+    boundaries_tokens : sequence of int
+        Increasing.
     gamma : float
         At least 1; 1 compresses nothing.
     """
-    prompt, output, weight = lengths.prompt_tokens, lengths.output_tokens, lengths.weight
-    if boundary_tokens is None:
-        return (PoolMixture(weight=weight, prompt_tokens=prompt, output_tokens=output),)
-    total = lengths.total_tokens
-    is_short = total <= boundary_tokens
-    compressed_prompt = boundary_tokens - output
-    in_band = ~is_short & (total <= gamma * boundary_tokens) & (compressed_prompt >= 1)
-    compressed = np.where(in_band, weight * lengths.compressible_fraction, 0.0)
-    left = np.where(is_short, 0.0, weight - compressed)
-    is_compressed, is_left = compressed > 0, left > 0
-    short = PoolMixture(
-        weight=np.concatenate([weight[is_short], compressed[is_compressed]]),
-        prompt_tokens=np.concatenate([prompt[is_short], compressed_prompt[is_compressed]]),
-        output_tokens=np.concatenate([output[is_short], output[is_compressed]]),
+    prompt, output = lengths.prompt_tokens, lengths.output_tokens
+    total, left = lengths.total_tokens, lengths.weight
+    natural = np.searchsorted(np.asarray(boundaries_tokens, dtype=np.float64), total, side="left")
+    parts: list[list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = [[] for _ in range(len(boundaries_tokens) + 1)]
+    for pool, boundary in enumerate(boundaries_tokens):
+        in_band = (total > boundary) & (total <= gamma * boundary) & (boundary - output >= 1) & (left > 0)
+        compressed = np.where(in_band & (left == lengths.weight), left * lengths.compressible_fraction, 0.0)
+        left = left - compressed
+        is_compressed = compressed > 0
+        parts[pool].append((compressed[is_compressed], boundary - output[is_compressed], output[is_compressed]))
+    for pool, compressed_parts in enumerate(parts):
+        stays = (natural == pool) & (left > 0)
+        compressed_parts.insert(0, (left[stays], prompt[stays], output[stays]))
+    return tuple(
+        PoolMixture(weight=weight, prompt_tokens=prompts, output_tokens=outputs)
+        for weight, prompts, outputs in (
+            [np.concatenate(column) for column in zip(*part, strict=True)] for part in parts
+        )
     )
-    long = PoolMixture(weight=left[is_left], prompt_tokens=prompt[is_left], output_tokens=output[is_left])
-    return short, long

@@ -1,45 +1,11 @@
-"""What the planner is asked and what it answers."""
+"""What the planner answers."""
 
 from dataclasses import dataclass, field
 
 from fleetopt.profiles import GpuProfile
 from fleetopt.simulator import Fleet, Pool
-from fleetopt.workload.lengths import JointLengths
 
 HOURS_PER_YEAR = 8760
-
-
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Problem:
-    """A workload, a target and the hardware to choose from.
-
-    Attributes
-    ----------
-    lengths : JointLengths
-        Lengths of the fleet's requests; none longer than ``max_context_tokens``.
-    arrival_rate_rps : float
-        Rate to plan for, 1/s.
-    slo_ttft_p99_s : float
-        Target of the P99 time to first token in every pool, s.
-    profiles : tuple of GpuProfile
-    max_context_tokens : int
-        Longest request that the fleet accepts.
-    max_utilization : float
-        Cap on the load of any resource of a pool, as a share of its capacity.
-    spare_replicas : int
-        Replicas per pool that may be down while the target holds.
-    max_gamma : float
-        Widest compression band.
-    """
-
-    lengths: JointLengths
-    arrival_rate_rps: float
-    slo_ttft_p99_s: float
-    profiles: tuple[GpuProfile, ...]
-    max_context_tokens: int
-    max_utilization: float = 0.85
-    spare_replicas: int = 1
-    max_gamma: float = 1.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +15,7 @@ class PoolPlan:
     Attributes
     ----------
     name : str
-        ``all`` where the fleet has one pool, else ``short`` or ``long``.
+        ``all`` where the fleet has one pool, else ``short``, ``middle`` or ``long``.
     profile : GpuProfile
     replicas : int
         Replicas to run, spares included.
@@ -94,22 +60,38 @@ class PoolPlan:
 
     @property
     def usd_per_hour(self) -> float:
-        """Price of the pool, spares included."""
+        """Price of the pool on demand, spares included."""
         return self.replicas * self.profile.usd_per_replica_hour
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FleetPlan:
-    """Pools, short first, and how requests are routed to them."""
+    """Pools, short first, and how requests are routed to them.
+
+    Attributes
+    ----------
+    pools : tuple of PoolPlan
+    boundaries_tokens : tuple of int
+        Between neighbouring pools, one fewer than pools.
+    gamma : float
+        Compression band; 1 compresses nothing.
+    commitment_saving_usd_per_hour : float
+        What committed prices take off the pools' prices on demand.
+    compression_usd_per_hour : float
+        What compressing requests costs.
+    """
 
     pools: tuple[PoolPlan, ...]
-    boundary_tokens: int | None
+    boundaries_tokens: tuple[int, ...]
     gamma: float
+    commitment_saving_usd_per_hour: float = 0.0
+    compression_usd_per_hour: float = 0.0
 
     @property
     def usd_per_hour(self) -> float:
-        """Price of the fleet, spares included."""
-        return sum(pool.usd_per_hour for pool in self.pools)
+        """Cost of the fleet, spares included: pools on demand, less commitments, and compression."""
+        on_demand = sum(pool.usd_per_hour for pool in self.pools)
+        return on_demand - self.commitment_saving_usd_per_hour + self.compression_usd_per_hour
 
     @property
     def replicas(self) -> int:
@@ -129,16 +111,16 @@ class FleetPlan:
                 for pool in self.pools
             ),
             router="compress-and-route" if self.gamma > 1.0 else "length",
-            boundaries_tokens=() if self.boundary_tokens is None else (self.boundary_tokens,),
+            boundaries_tokens=self.boundaries_tokens,
             gamma=self.gamma,
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """One boundary and band that the search sized: a plan, or the reason why there is none."""
+    """Boundaries and a band that the search sized: a plan, or the reason why there is none."""
 
-    boundary_tokens: int | None
+    boundaries_tokens: tuple[int, ...]
     gamma: float
     plan: FleetPlan | None
     reason: str = ""

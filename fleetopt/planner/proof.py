@@ -8,7 +8,8 @@ from typing import Literal
 import numpy as np
 
 from fleetopt.planner.mixture import split
-from fleetopt.planner.plan import FleetPlan, PoolPlan, Problem
+from fleetopt.planner.plan import FleetPlan, PoolPlan
+from fleetopt.planner.problem import Problem
 from fleetopt.planner.sizing import resize_pool
 from fleetopt.simulator import PoolUtilization, SimulationResult, simulate
 from fleetopt.simulator.replications import replicate
@@ -123,13 +124,13 @@ def prove(
     """
     repairs: list[str] = []
     before: tuple[PoolEvidence, ...] = ()
-    mixtures = split(problem.lengths, plan.boundary_tokens, plan.gamma)
+    mixtures = split(problem.lengths, plan.boundaries_tokens, plan.gamma)
     for attempt in range(_ROUNDS + 1):
         on_progress(f"simulating {plan.replicas} replicas" + (f", repair {attempt}" if attempt else ""))
-        evidence = (*_peak_evidence(plan, problem, seed), *replay_evidence(plan, day, problem.slo_ttft_p99_s, seed))
+        evidence = (*_peak_evidence(plan, problem, seed), *replay_evidence(plan, day, problem.slo.ttft_p99_s, seed))
         verdicts = {pool.name: _pool_verdict(pool.name, evidence) for pool in plan.pools}
         overall = _worst(verdicts.values())
-        if overall == "confirmed" or attempt == _ROUNDS or not _still_falling(evidence, before, problem.slo_ttft_p99_s):
+        if overall == "confirmed" or attempt == _ROUNDS or not _still_falling(evidence, before, problem.slo.ttft_p99_s):
             break
         before = evidence
         pools: list[PoolPlan] = []
@@ -137,7 +138,7 @@ def prove(
             if verdicts[pool.name] == "confirmed":
                 pools.append(pool)
                 continue
-            added = _replicas_to_add(pool, verdicts[pool.name], evidence, problem.slo_ttft_p99_s)
+            added = _replicas_to_add(pool, verdicts[pool.name], evidence, problem.slo.ttft_p99_s)
             repairs.append(
                 f"{pool.name} pool {verdicts[pool.name]} with {pool.loaded_replicas} replicas: {added} added"
             )
@@ -255,7 +256,7 @@ def _peak_pool_evidence(
     else:
         together = np.concatenate([run.ttft_s for run in runs])
         interval = block_bootstrap_quantile(together, _TARGET_PROBABILITY, 10 * len(runs), 1000, rng, _LOOK_CONFIDENCE)
-    verdict, note = slo_verdict(interval.lower, interval.upper, problem.slo_ttft_p99_s), ""
+    verdict, note = slo_verdict(interval.lower, interval.upper, problem.slo.ttft_p99_s), ""
     span_s = n_requests / problem.arrival_rate_rps
     unstable = sum(run.is_unstable for run in runs)
     if verdict == "confirmed" and span_s < _FEWEST_RESIDENCES * pool.residence_s:

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fleetopt.planner.mixture import split
-from fleetopt.planner.plan import FleetPlan, PlanResult, Problem
+from fleetopt.planner.plan import FleetPlan, PlanResult
+from fleetopt.planner.problem import Problem
 from fleetopt.planner.proof import Proof, prove
 from fleetopt.planner.search import plan_fleet
 from fleetopt.planner.sizing import PoolRequirements, size_pool
@@ -104,7 +105,7 @@ def _replicas_upper_band(plan: FleetPlan, problem: Problem, upper: Problem) -> d
 
 def _modelled(plan: FleetPlan, problem: Problem) -> list[int | None]:
     """Replicas that the model asks for in each of the plan's pools; None where it finds no number."""
-    mixtures = split(problem.lengths, plan.boundary_tokens, plan.gamma)
+    mixtures = split(problem.lengths, plan.boundaries_tokens, plan.gamma)
     requests = sum(mixture.requests for mixture in mixtures)
     replicas: list[int | None] = []
     for pool, mixture in zip(plan.pools, mixtures, strict=True):
@@ -114,7 +115,7 @@ def _modelled(plan: FleetPlan, problem: Problem) -> list[int | None]:
             problem.arrival_rate_rps * mixture.requests / requests,
             pool.profile,
             PoolRequirements(
-                slo_ttft_p99_s=problem.slo_ttft_p99_s,
+                slo_ttft_p99_s=problem.slo.ttft_p99_s,
                 max_utilization=problem.max_utilization,
                 spare_replicas=problem.spare_replicas,
                 max_context_tokens=pool.max_context_tokens,

@@ -1,16 +1,11 @@
 """The search: every boundary, band and profile per pool; the cheapest fleet that holds, and the baselines beside it."""
 
-import math
-
-from fleetopt.errors import InputError
 from fleetopt.planner.mixture import PoolMixture, split
-from fleetopt.planner.plan import Candidate, FleetPlan, PlanResult, PoolPlan, Problem
+from fleetopt.planner.plan import Candidate, FleetPlan, PlanResult, PoolPlan
+from fleetopt.planner.problem import POOL_NAMES, Problem
 from fleetopt.planner.sizing import PoolRequirements, size_pool
 from fleetopt.queueing.pool import predict_pool
 from fleetopt.queueing.work import request_work
-
-GAMMA_STEP = 0.1
-_POOL_NAMES = {1: ("all",), 2: ("short", "long")}
 
 
 def plan_fleet(problem: Problem) -> PlanResult:
@@ -28,33 +23,21 @@ def plan_fleet(problem: Problem) -> PlanResult:
     -------
     PlanResult
 
-    Raises
-    ------
-    InputError
-        If the rate or the target is not positive.
-
     References
     ----------
     FleetOpt, arXiv 2603.16514, Algorithm 1; unlike it, the short pool is described with its compressed requests and
     the prefill is that of the loaded iteration.
     """
-    for what, value in (
-        ("the arrival rate (--rate)", problem.arrival_rate_rps),
-        ("the P99 TTFT target (--slo-ttft-p99)", problem.slo_ttft_p99_s),
-    ):
-        if not (math.isfinite(value) and value > 0):
-            raise InputError(f"{what} must be finite and above 0, not {value:g}")
-    homogeneous = _size(problem, None, 1.0)
+    homogeneous = _size(problem, (), 1.0)
     candidates = [homogeneous]
     for boundary in candidate_boundaries(problem):
-        for step in range(int((problem.max_gamma - 1) / GAMMA_STEP + 1e-9) + 1):
-            candidates.append(_size(problem, boundary, round(1 + step * GAMMA_STEP, 10)))
+        candidates += [_size(problem, (boundary,), gamma) for gamma in problem.gammas]
     chosen = _cheapest(candidates)
     return PlanResult(
         plan=chosen,
         reason="" if chosen else homogeneous.reason,
         homogeneous=homogeneous.plan,
-        pool_routing=_cheapest([c for c in candidates if c.boundary_tokens is not None and c.gamma == 1]),
+        pool_routing=_cheapest([c for c in candidates if c.boundaries_tokens and c.gamma == 1]),
         candidates=tuple(candidates),
     )
 
@@ -66,21 +49,21 @@ def candidate_boundaries(problem: Problem) -> list[int]:
     return [size for size in grid if total[0] <= size < total[-1] and size < problem.max_context_tokens]
 
 
-def _size(problem: Problem, boundary_tokens: int | None, gamma: float) -> Candidate:
+def _size(problem: Problem, boundaries: tuple[int, ...], gamma: float) -> Candidate:
     """Size the pools that a boundary and a band give."""
-    mixtures = split(problem.lengths, boundary_tokens, gamma)
+    mixtures = split(problem.lengths, boundaries, gamma)
     requests = sum(mixture.requests for mixture in mixtures)
     if len(mixtures) == 2 and min(mixture.requests for mixture in mixtures) <= 0:
-        return Candidate(boundary_tokens=boundary_tokens, gamma=gamma, plan=None, reason="a pool gets no request")
-    limits = (problem.max_context_tokens,) if boundary_tokens is None else (boundary_tokens, problem.max_context_tokens)
+        return Candidate(boundaries_tokens=boundaries, gamma=gamma, plan=None, reason="a pool gets no request")
+    limits = (*boundaries, problem.max_context_tokens)
     pools: list[PoolPlan] = []
-    for name, mixture, limit in zip(_POOL_NAMES[len(mixtures)], mixtures, limits, strict=True):
+    for name, mixture, limit in zip(POOL_NAMES[len(mixtures)], mixtures, limits, strict=True):
         sized = _cheapest_pool(problem, name, mixture, problem.arrival_rate_rps * mixture.requests / requests, limit)
         if isinstance(sized, str):
-            return Candidate(boundary_tokens=boundary_tokens, gamma=gamma, plan=None, reason=sized)
+            return Candidate(boundaries_tokens=boundaries, gamma=gamma, plan=None, reason=sized)
         pools.append(sized)
-    plan = FleetPlan(pools=tuple(pools), boundary_tokens=boundary_tokens, gamma=gamma)
-    return Candidate(boundary_tokens=boundary_tokens, gamma=gamma, plan=plan)
+    plan = FleetPlan(pools=tuple(pools), boundaries_tokens=boundaries, gamma=gamma)
+    return Candidate(boundaries_tokens=boundaries, gamma=gamma, plan=plan)
 
 
 def _cheapest_pool(
@@ -88,12 +71,13 @@ def _cheapest_pool(
 ) -> PoolPlan | str:
     """The profile that makes the pool cheapest; or why none can."""
     requirements = PoolRequirements(
-        slo_ttft_p99_s=problem.slo_ttft_p99_s,
+        slo_ttft_p99_s=problem.slo.ttft_of(name),
         max_utilization=problem.max_utilization,
         spare_replicas=problem.spare_replicas,
         max_context_tokens=limit,
     )
-    sized = [size_pool(name, mixture, arrival_rate_rps, profile, requirements) for profile in problem.profiles]
+    profiles = [offer.profile for offer in problem.offers]
+    sized = [size_pool(name, mixture, arrival_rate_rps, profile, requirements) for profile in profiles]
     pools = [pool for pool in sized if isinstance(pool, PoolPlan)]
     if not pools:
         return "; ".join(str(reason) for reason in sized)
@@ -111,7 +95,7 @@ def _cheapest(candidates: list[Candidate]) -> FleetPlan | None:
             len(plan.pools),
             plan.gamma,
             -min(pool.arrival_rate_rps for pool in plan.pools),
-            plan.boundary_tokens or 0,
+            plan.boundaries_tokens,
         ),
         default=None,
     )
@@ -120,7 +104,7 @@ def _cheapest(candidates: list[Candidate]) -> FleetPlan | None:
 def prediction_caveats(plan: FleetPlan, problem: Problem) -> tuple[str, ...]:
     """Why not to trust the figures of a plan without simulation, a sentence for each reason and pool; mostly none."""
     found = []
-    for pool, mixture in zip(plan.pools, split(problem.lengths, plan.boundary_tokens, plan.gamma), strict=True):
+    for pool, mixture in zip(plan.pools, split(problem.lengths, plan.boundaries_tokens, plan.gamma), strict=True):
         work = request_work(pool.profile, mixture.weight, mixture.prompt_tokens, mixture.output_tokens)
         prediction = predict_pool(work, pool.arrival_rate_rps, pool.loaded_replicas)
         found += [f"{pool.name} pool: {caveat}" for caveat in (prediction.caveats if prediction else ())]

@@ -128,7 +128,16 @@ def plan_from_document(document: Document) -> FleetPlan | None:
         PoolPlan(**{key: pool[key] for key in fields if key != "profile"}, profile=GpuProfile(**pool["profile"]))
         for pool in plan["pools"]
     )
-    return FleetPlan(pools=pools, boundary_tokens=plan["boundary_tokens"], gamma=plan["gamma"])
+    return FleetPlan(pools=pools, boundaries_tokens=_boundaries(plan), gamma=plan["gamma"])
+
+
+def _boundaries(plan: Document) -> tuple[int, ...]:
+    return () if plan["boundary_tokens"] is None else (plan["boundary_tokens"],)
+
+
+def _boundary(plan: FleetPlan) -> int | None:
+    """The boundary of a fleet of at most two pools, which is what the nightly run plans."""
+    return plan.boundaries_tokens[0] if plan.boundaries_tokens else None
 
 
 def canonical_json(document: Document) -> str:
@@ -170,7 +179,7 @@ def _demand(demand: Demand, fleet: Fleet) -> Document:
 
 def _plan(proof: Proof, replicas_upper_band: dict[str, int]) -> Document:
     return {
-        "boundary_tokens": proof.plan.boundary_tokens,
+        "boundary_tokens": _boundary(proof.plan),
         "gamma": proof.plan.gamma,
         "replicas": proof.plan.replicas,
         "usd_per_hour": proof.plan.usd_per_hour,
@@ -205,7 +214,7 @@ def _baseline(proof: Proof | None) -> Document | None:
         return None
     plan: FleetPlan = proof.plan
     return {
-        "boundary_tokens": plan.boundary_tokens,
+        "boundary_tokens": _boundary(plan),
         "replicas": {pool.name: pool.replicas for pool in plan.pools},
         "usd_per_hour": plan.usd_per_hour,
         "verdict": proof.verdict,

@@ -146,7 +146,7 @@ def _plan_rows(plan_usd_per_hour: float) -> dict[str, Any]:
         "Cost per year": lambda fleet: formatting.usd(fleet.usd_per_hour * HOURS_PER_YEAR),
         "Plan saves": saving,
         "Boundary": _boundary,
-        "Gamma": lambda fleet: formatting.MISSING if fleet.boundary_tokens is None else f"{fleet.gamma:g}",
+        "Gamma": lambda fleet: f"{fleet.gamma:g}" if fleet.boundaries_tokens else formatting.MISSING,
         "GPU type": _gpu_types,
         "Replicas": lambda fleet: _per_pool(fleet, lambda pool: formatting.count(pool.replicas)),
         "of which spare": lambda fleet: _per_pool(fleet, lambda pool: formatting.count(pool.spare_replicas)),
@@ -159,7 +159,9 @@ def _plan_rows(plan_usd_per_hour: float) -> dict[str, Any]:
 
 
 def _boundary(fleet: FleetPlan) -> str:
-    return formatting.MISSING if fleet.boundary_tokens is None else f"{formatting.count(fleet.boundary_tokens)} tokens"
+    if not fleet.boundaries_tokens:
+        return formatting.MISSING
+    return f"{', '.join(formatting.count(tokens) for tokens in fleet.boundaries_tokens)} tokens"
 
 
 def _gpu_types(fleet: FleetPlan) -> Text:

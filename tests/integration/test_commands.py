@@ -64,7 +64,7 @@ def test_ingest_balances_and_writes_both_files(tmp_path, sample, more):
 
 def test_plan_has_its_documented_keys_and_adds_up(trace):
     plan = json_of("plan", "--cdf", "azure", "--rate", 100, "--slo-ttft-p99", 1.5, "--profile", "a100-llama2-7b")
-    keys = {"status", "reason", "boundary_tokens", "gamma", "pools", "usd_per_hour", "baselines", "caveats"}
+    keys = {"status", "reason", "boundaries_tokens", "gamma", "pools", "usd_per_hour", "baselines", "caveats"}
     assert set(plan) == keys
     assert plan["caveats"] == []
     assert set(plan["baselines"]) == {"homogeneous", "pool_routing"}

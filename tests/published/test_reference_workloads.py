@@ -20,7 +20,7 @@ def test_table_2(name: str, boundary_tokens: int, alpha: float, beta: float) -> 
     below, up_to_band = (lengths.fraction_at_most(tokens) for tokens in (boundary_tokens, 1.5 * boundary_tokens))
     assert below == pytest.approx(alpha, abs=HALF_A_DIGIT)
     assert up_to_band - below == pytest.approx(beta, abs=HALF_A_DIGIT)
-    short, long = split(lengths, boundary_tokens, 1.5)
+    short, long = split(lengths, (boundary_tokens,), 1.5)
     assert short.requests / (short.requests + long.requests) == pytest.approx(alpha + beta, abs=2 * HALF_A_DIGIT)
     # Borderline traffic is 43 to 76 % of the traffic above the threshold.
     assert 0.425 <= (up_to_band - below) / (1 - below) <= 0.765

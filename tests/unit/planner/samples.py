@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fleetopt.planner.plan import Problem
+from fleetopt.planner.problem import Offer, Problem, Slo
 from fleetopt.profiles import load_profile
 from fleetopt.workload.lengths import make_lengths
 
@@ -18,8 +18,8 @@ def problem(*, rate_rps=10.0, slo_ttft_p99_s=2.0, profiles=(PROFILE,), seed=0, n
     return Problem(
         lengths=lengths,
         arrival_rate_rps=rate_rps,
-        slo_ttft_p99_s=slo_ttft_p99_s,
-        profiles=profiles,
+        slo=Slo(ttft_p99_s=slo_ttft_p99_s),
+        offers=tuple(Offer(profile=profile) for profile in profiles),
         max_context_tokens=16_384,
         **changes,
     )

@@ -17,20 +17,20 @@ lengths = st.tuples(st.integers(1, 900), st.integers(1, 300), st.booleans())
 
 @given(
     requests=st.lists(lengths, min_size=1, max_size=60),
-    boundary=st.integers(2, 1000),
+    boundaries=st.lists(st.integers(2, 1000), min_size=1, max_size=2, unique=True).map(sorted),
     gamma=st.sampled_from([1.0, 1.3, 2.0]),
 )
-def test_pools_get_what_the_simulator_routes_to_them(requests, boundary, gamma):
+def test_pools_get_what_the_simulator_routes_to_them(requests, boundaries, gamma):
     prompt, output, is_compressible = (np.array(column) for column in zip(*requests, strict=True))
     trace = make_trace(np.arange(len(requests)), prompt, output, is_compressible)
     fleet = Fleet(
-        pools=(Pool("short", PROFILE, 1, boundary), Pool("long", PROFILE, 1, 2000)),
+        pools=tuple(Pool(f"pool {limit}", PROFILE, 1, limit) for limit in (*boundaries, 2000)),
         router="compress-and-route",
-        boundaries_tokens=(boundary,),
+        boundaries_tokens=tuple(boundaries),
         gamma=gamma,
     )
     routing = route(trace, fleet)
-    for pool, mixture in enumerate(split(lengths_from_trace(trace), boundary, gamma)):
+    for pool, mixture in enumerate(split(lengths_from_trace(trace), boundaries, gamma)):
         is_here = routing.pool == pool
         assert mixture.requests == pytest.approx(is_here.sum(), abs=1e-9)
         assert mixture.weight @ mixture.prompt_tokens == pytest.approx(routing.prompt_tokens[is_here].sum(), abs=1e-6)
@@ -39,6 +39,6 @@ def test_pools_get_what_the_simulator_routes_to_them(requests, boundary, gamma):
 
 def test_without_a_boundary_one_pool_gets_all():
     trace = make_trace(np.arange(3), np.array([5, 50, 500]), np.array([1, 2, 3]))
-    (mixture,) = split(lengths_from_trace(trace), None, 1.0)
+    (mixture,) = split(lengths_from_trace(trace), (), 1.0)
     assert mixture.requests == 3
     assert mixture.weight @ mixture.prompt_tokens == 555

@@ -30,7 +30,7 @@ def day_of(asked, *, rate_rps=5.0, n=2000, seed=9):
 
 def shrunk(plan, loaded_replicas):
     pools = tuple(replace(pool, replicas=loaded_replicas + pool.spare_replicas) for pool in plan.pools)
-    return FleetPlan(pools=pools, boundary_tokens=plan.boundary_tokens, gamma=plan.gamma)
+    return FleetPlan(pools=pools, boundaries_tokens=plan.boundaries_tokens, gamma=plan.gamma)
 
 
 def test_a_confirmed_plan_meets_the_target_on_requests_it_has_not_seen():
@@ -39,7 +39,7 @@ def test_a_confirmed_plan_meets_the_target_on_requests_it_has_not_seen():
     assert proved.verdict == "confirmed"
     fresh = simulate(day_of(asked, rate_rps=20.0, n=20_000, seed=77), proved.plan.fleet())
     for index in range(len(proved.plan.pools)):
-        assert fresh.ttft_quantile_s(0.99, index) <= asked.slo_ttft_p99_s
+        assert fresh.ttft_quantile_s(0.99, index) <= asked.slo.ttft_p99_s
     assert {(item.scenario, item.verdict) for item in proved.evidence} == {(PEAK, "confirmed"), (REPLAY, "confirmed")}
 
 
@@ -104,7 +104,7 @@ def test_a_pool_that_gets_a_handful_of_requests_is_undecided(monkeypatch):
     two_pools = next(
         candidate.plan
         for candidate in plan_fleet(asked).candidates
-        if candidate.plan and candidate.boundary_tokens == 8192 and candidate.gamma == 1
+        if candidate.plan and candidate.boundaries_tokens == (8192,) and candidate.gamma == 1
     )
     proved = prove(two_pools, asked, day_of(asked, n=30), seed=1)
     long_at_peak = next(item for item in proved.evidence if (item.scenario, item.pool) == (PEAK, "long"))

@@ -25,7 +25,7 @@ def smallest_by_counting(given_problem, mixture, rate):
             and prediction.state.budget_load <= given_problem.max_utilization
             and prediction.state.prefill_load <= given_problem.max_utilization
             and prediction.state.running / work.slots <= given_problem.max_utilization
-            and prediction.ttft.quantile(0.99) <= given_problem.slo_ttft_p99_s
+            and prediction.ttft.quantile(0.99) <= given_problem.slo.ttft_p99_s
         ):
             return replicas
         replicas += 1
@@ -34,9 +34,9 @@ def smallest_by_counting(given_problem, mixture, rate):
 def test_the_plan_is_the_cheapest_of_all_boundaries_and_bands_sized_by_counting():
     asked = problem(rate_rps=25.0, spare_replicas=1)
     costs = []
-    for boundary in [None, *candidate_boundaries(asked)]:
-        for gamma in [1.0] if boundary is None else [1.0, 1.1, 1.2, 1.3, 1.4, 1.5]:
-            mixtures = split(asked.lengths, boundary, gamma)
+    for boundaries in [(), *((boundary,) for boundary in candidate_boundaries(asked))]:
+        for gamma in [1.0] if not boundaries else [1.0, 1.1, 1.2, 1.3, 1.4, 1.5]:
+            mixtures = split(asked.lengths, boundaries, gamma)
             if min(mixture.requests for mixture in mixtures) <= 0:
                 continue
             requests = sum(mixture.requests for mixture in mixtures)

@@ -56,9 +56,9 @@ def pool(
     )
 
 
-TWO_POOLS = FleetPlan(pools=(pool("short"), pool("long", 5, 65536, 6.73, 0.442)), boundary_tokens=4096, gamma=1.5)
-ROUTED = FleetPlan(pools=(pool("short", 10), pool("long", 6, 65536, 8.9, 0.442)), boundary_tokens=4096, gamma=1.0)
-ONE_POOL = FleetPlan(pools=(pool("all", 23, 65536, 48.0, 0.388),), boundary_tokens=None, gamma=1.0)
+TWO_POOLS = FleetPlan(pools=(pool("short"), pool("long", 5, 65536, 6.73, 0.442)), boundaries_tokens=(4096,), gamma=1.5)
+ROUTED = FleetPlan(pools=(pool("short", 10), pool("long", 6, 65536, 8.9, 0.442)), boundaries_tokens=(4096,), gamma=1.0)
+ONE_POOL = FleetPlan(pools=(pool("all", 23, 65536, 48.0, 0.388),), boundaries_tokens=(), gamma=1.0)
 
 
 def evidence(pool: PoolPlan, scenario: str, verdict: Verdict = "confirmed", requests: int = 200_000) -> PoolEvidence:
@@ -208,7 +208,7 @@ def candidates(plan: FleetPlan | None = TWO_POOLS, *, gammas: int = 6, is_feasib
             gamma = round(1 + 0.1 * step, 10)
             works = is_feasible and boundary >= 256 + 50 * step
             replicas = round(14 + 2.2 * abs(np.log2(boundary / 4096)) ** 1.3 + 0.7 * (gammas - 1 - step))
-            is_chosen = plan is not None and (plan.boundary_tokens, plan.gamma) == (boundary, gamma)
+            is_chosen = plan is not None and (plan.boundaries_tokens, plan.gamma) == ((boundary,), gamma)
             figures = (None, replicas, 4.02 * replicas) if works else ("a pool gets no request", None, None)
             rows.append((DAY, "demo", boundary, gamma, works, *figures, is_chosen))
     return pl.DataFrame(rows, schema=OUT_FLEET_CANDIDATES.schema, orient="row")

@@ -1,11 +1,12 @@
 """A GPU profile: the timing, memory and price of one replica."""
 
 import tomllib
-from typing import Self
+from typing import Any, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from fleetopt.errors import InputError, one_line
+from fleetopt.profiles.evidence import Evidence
 
 
 class GpuProfile(BaseModel):
@@ -104,13 +105,20 @@ class GpuProfile(BaseModel):
         return min(self.max_context_tokens, self.kv_tokens)
 
 
+class ProfileFile(NamedTuple):
+    """A profile and what stands behind it; a file of one's own need not say."""
+
+    profile: GpuProfile
+    evidence: Evidence | None
+
+
 def parse_profile(text: str, where: str) -> GpuProfile:
     """Read a profile from TOML text.
 
     Parameters
     ----------
     text : str
-        TOML with the keys of :class:`GpuProfile`.
+        TOML with the keys of :class:`GpuProfile`, and a table ``[evidence]`` that may be left out.
     where : str
         File name, for messages.
 
@@ -119,9 +127,32 @@ def parse_profile(text: str, where: str) -> GpuProfile:
     InputError
         If the text is not TOML or a key is unknown, missing or out of range.
     """
+    return parse_profile_file(text, where).profile
+
+
+def parse_profile_file(text: str, where: str) -> ProfileFile:
+    """Read a profile and its evidence, :class:`Evidence`, from TOML text.
+
+    Parameters
+    ----------
+    text, where : str
+        As for :func:`parse_profile`.
+
+    Raises
+    ------
+    InputError
+        The same.
+    """
     try:
-        return GpuProfile.model_validate(tomllib.loads(text))
+        values: dict[str, Any] = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise InputError(f"{where}: not valid TOML: {error}") from error
+    evidence = values.pop("evidence", None)
+    try:
+        profile = GpuProfile.model_validate(values)
     except ValidationError as error:
         raise InputError(one_line(error, where)) from error
+    try:
+        return ProfileFile(profile, None if evidence is None else Evidence.model_validate(evidence))
+    except ValidationError as error:
+        raise InputError(one_line(error, f"{where}: table [evidence]")) from error

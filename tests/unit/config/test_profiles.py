@@ -24,7 +24,6 @@ def test_every_shipped_profile_loads_and_has_a_source(name):
     profile = load_profile(name)
     assert profile.name == name
     assert profile.source
-    assert profile.usd_per_gpu_hour > 0
 
 
 def test_published_profiles_carry_their_caveat_and_the_measured_one_has_none():

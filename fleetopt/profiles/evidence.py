@@ -1,0 +1,107 @@
+"""What stands behind the figures of a GPU profile: the hardware, the model, sources, and the error of the fit."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Basis = Literal["measured", "estimated", "roofline", "published"]
+"""Where the timing comes from: timings of real GPUs; those and something that had to be estimated; specifications;
+a publication that does not say how it got them."""
+
+
+class FitError(BaseModel):
+    """How far a profile is from the iterations of one kind that it was fitted to.
+
+    Attributes
+    ----------
+    samples : int
+        Iterations of this kind.
+    mean_error : float
+        Mean of the absolute relative error.
+    worst_error : float
+        The largest relative error, signed: above 0 the profile is slower than what was measured.
+    worst_at : str
+        The iteration where that is, in words.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    samples: int = Field(gt=0)
+    mean_error: float = Field(ge=0)
+    worst_error: float = Field(ge=-1)
+    worst_at: str
+
+
+class FitErrors(BaseModel):
+    """Errors by kind of iteration; None where there were none of a kind.
+
+    Attributes
+    ----------
+    r2 : float
+        Over all iterations that were fitted.
+    from_tokens : int
+        The fit is to iterations of at least this many tokens, decoded and prefilled together.
+    decode, prefill, mixed : FitError, optional
+        Over those.
+    below : FitError, optional
+        Over the smaller ones, which the fit leaves out.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    r2: float = Field(le=1)
+    from_tokens: int = Field(default=1, gt=0)
+    decode: FitError | None = None
+    prefill: FitError | None = None
+    mixed: FitError | None = None
+    below: FitError | None = None
+
+    @property
+    def by_kind(self) -> dict[str, FitError]:
+        """The kinds that were fitted, decode first."""
+        kinds = {"decode": self.decode, "prefill": self.prefill, "mixed": self.mixed}
+        return {name: error for name, error in kinds.items() if error is not None}
+
+    @property
+    def mean_error(self) -> float:
+        """The largest mean error among the kinds that were fitted."""
+        return max((error.mean_error for error in self.by_kind.values()), default=0.0)
+
+    @property
+    def worst_error(self) -> float:
+        """The largest error among the kinds that were fitted, signed."""
+        return max((error.worst_error for error in self.by_kind.values()), key=abs, default=0.0)
+
+
+class Sources(BaseModel):
+    """Where each group of a profile's figures comes from."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+    timing: str = Field(min_length=1)
+    kv: str = Field(min_length=1)
+    limits: str = Field(min_length=1)
+    price: str = Field(min_length=1)
+
+
+class Evidence(BaseModel):
+    """The table ``[evidence]`` of a profile's file.
+
+    Attributes
+    ----------
+    gpu, model : str
+        What was timed.
+    basis : {"measured", "estimated", "roofline", "published"}
+    sources : Sources
+        Of timing, KV capacity, limits and price.
+    fit : FitErrors, optional
+        Error of the fit, where the profile was fitted and it is known.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", str_strip_whitespace=True)
+
+    gpu: str = Field(min_length=1)
+    model: str = Field(min_length=1)
+    basis: Basis
+    sources: Sources
+    fit: FitErrors | None = None

@@ -5,8 +5,8 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Basis = Literal["measured", "estimated", "roofline", "published"]
-"""Where the timing comes from: timings of real GPUs; those and something that had to be estimated; specifications;
-a publication that does not say how it got them."""
+"""Where the timing comes from: timings of real GPUs; such timings and an estimate of what they leave open; the public
+specifications of the hardware; a publication that does not say how it got them."""
 
 
 class FitError(BaseModel):
@@ -14,22 +14,22 @@ class FitError(BaseModel):
 
     Attributes
     ----------
-    samples : int
-        Iterations of this kind.
     mean_error : float
         Mean of the absolute relative error.
-    worst_error : float
+    samples : int, optional
+        Iterations of this kind.
+    worst_error : float, optional
         The largest relative error, signed: above 0 the profile is slower than what was measured.
-    worst_at : str
+    worst_at : str, optional
         The iteration where that is, in words.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    samples: int = Field(gt=0)
     mean_error: float = Field(ge=0)
-    worst_error: float = Field(ge=-1)
-    worst_at: str
+    samples: int | None = Field(default=None, gt=0)
+    worst_error: float | None = Field(default=None, ge=-1)
+    worst_at: str | None = None
 
 
 class FitErrors(BaseModel):
@@ -37,7 +37,7 @@ class FitErrors(BaseModel):
 
     Attributes
     ----------
-    r2 : float
+    r2 : float, optional
         Over all iterations that were fitted.
     from_tokens : int
         The fit is to iterations of at least this many tokens, decoded and prefilled together.
@@ -49,7 +49,7 @@ class FitErrors(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    r2: float = Field(le=1)
+    r2: float | None = Field(default=None, le=1)
     from_tokens: int = Field(default=1, gt=0)
     decode: FitError | None = None
     prefill: FitError | None = None
@@ -68,9 +68,10 @@ class FitErrors(BaseModel):
         return max((error.mean_error for error in self.by_kind.values()), default=0.0)
 
     @property
-    def worst_error(self) -> float:
-        """The largest error among the kinds that were fitted, signed."""
-        return max((error.worst_error for error in self.by_kind.values()), key=abs, default=0.0)
+    def worst_error(self) -> float | None:
+        """The largest error among the kinds that were fitted, signed; None where none is known."""
+        known = (error.worst_error for error in self.by_kind.values() if error.worst_error is not None)
+        return max(known, key=abs, default=None)
 
 
 class Sources(BaseModel):

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from fleetopt.profiles.evidence import Evidence, FitErrors, Sources
+from fleetopt.profiles.evidence import Evidence, FitError, FitErrors, Sources
 from fleetopt.profiles.iterations import fit_iterations
 from fleetopt.profiles.profile import GpuProfile, ProfileFile
 from fleetopt.profiles.silicon import BLOCK_TOKENS, PACKAGE, Silicon, Target
@@ -71,24 +71,20 @@ def import_profile(
 
 def fit_caveat(errors: FitErrors) -> str:
     """What a recommendation has to say about a fit, empty where it is within the limits."""
-    parts = []
-    beyond = {
-        kind: error
-        for kind, error in errors.by_kind.items()
-        if error.mean_error > MEAN_LIMIT or abs(error.worst_error) > WORST_LIMIT
-    }
-    for kind, error in beyond.items():
+    parts = [f"{kind} iterations {_off(error)}" for kind, error in errors.by_kind.items() if _is_poor(error)]
+    if errors.below is not None and _is_poor(errors.below):
         parts.append(
-            f"{kind} iterations are off by {error.mean_error:.0%} on average and {error.worst_error:+.0%} at worst "
-            f"({error.worst_at})"
-        )
-    below = errors.below
-    if below is not None and (below.mean_error > MEAN_LIMIT or abs(below.worst_error) > WORST_LIMIT):
-        parts.append(
-            f"iterations of fewer than {errors.from_tokens} tokens, which the fit leaves out, are off by "
-            f"{below.mean_error:.0%} on average and {below.worst_error:+.0%} at worst ({below.worst_at})"
+            f"iterations of fewer than {errors.from_tokens} tokens, which the fit leaves out, {_off(errors.below)}"
         )
     return "; ".join(parts)
+
+
+def _is_poor(error: FitError) -> bool:
+    return error.mean_error > MEAN_LIMIT or abs(error.worst_error or 0.0) > WORST_LIMIT
+
+
+def _off(error: FitError) -> str:
+    return f"are off by {error.mean_error:.0%} on average and {error.worst_error:+.0%} at worst ({error.worst_at})"
 
 
 def _price(system: str, usd_per_gpu_hour: float | None) -> tuple[float, str]:

@@ -10,7 +10,6 @@ from scipy.optimize import nnls
 
 from fleetopt.errors import InputError
 from fleetopt.profiles.evidence import FitError, FitErrors
-from fleetopt.profiles.profile import GpuProfile
 
 COEFFICIENTS = (
     "base_s",
@@ -213,21 +212,6 @@ def describe(iterations: Iterations, place: int) -> str:
         after = f" after {before:,.0f}" if before >= 1 else ""
         parts.append(f"{tokens:,} prompt tokens{after}")
     return " with ".join(parts) or "nothing to do"
-
-
-def iteration_time_s(profile: GpuProfile, sequences: int, context_tokens: float, prompt_tokens: int = 0) -> float:
-    """Seconds of an iteration of a profile: sequences that decode at a mean context, and one chunk of a prompt."""
-    if sequences == 0 and prompt_tokens > 0:
-        return (
-            profile.prefill_only_base_s
-            + profile.prefill_only_per_token_s * prompt_tokens
-            + profile.prefill_only_per_attention_s * prompt_tokens**2 / 2
-        )
-    return (
-        profile.base_s
-        + sequences * (profile.per_sequence_s + profile.per_context_token_s * context_tokens)
-        + prompt_tokens * (profile.per_prefill_token_s + profile.per_prefill_attention_s * prompt_tokens / 2)
-    )
 
 
 def _numbers(column: pl.Series, where: str) -> np.ndarray:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from fleetopt.cli import compare, evidence, ingest, plan, simulate
+from fleetopt.cli import compare, evidence, ingest, plan, reproduce, simulate
 from fleetopt.cli.options import JsonOption
 from fleetopt.errors import InputError
 
@@ -23,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (ingest.formats, ingest.ingest, plan.plan, simulate.simulate, compare.compare):
+for command in (ingest.formats, ingest.ingest, plan.plan, simulate.simulate, compare.compare, reproduce.reproduce):
     app.command()(command)
 app.add_typer(evidence.evidence, name="evidence")
 

@@ -1,7 +1,7 @@
 """FleetOpt's published fleets: reproduced, then judged by the sound model and by the simulator."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -235,6 +235,7 @@ def printed_figures() -> tuple[PrintedFigure, ...]:
 def reproduce(
     seed: int,
     *,
+    fleets: Sequence[PublishedFleet] = (*TABLE_3, *TABLE_6),
     requests: int = REQUESTS,
     span_s: float = SPAN_S,
     replications: int = REPLICATIONS,
@@ -246,6 +247,8 @@ def reproduce(
     Parameters
     ----------
     seed : int
+    fleets : sequence of PublishedFleet
+        Those to judge.
     requests : int
         Of a replication, at least.
     span_s : float
@@ -257,8 +260,8 @@ def reproduce(
     on_progress : callable
         Told the replications done, those in all, and what is being simulated.
     """
-    plans = {fleet: reproduced_plan(fleet) for fleet in (*TABLE_3, *TABLE_6)}
-    needed = tuple(_needed_fleets())
+    plans = {fleet: reproduced_plan(fleet) for fleet in fleets}
+    needed = tuple(_needed_fleets(fleets))
     trials = [_trial_of_published(fleet, plan) for fleet, plan in plans.items()]
     trials_needed = [_trial_of_needed(fleet) for fleet in needed]
     simulated = run_trials(
@@ -279,7 +282,7 @@ def reproduce(
             replace(fleet, simulated=() if trial is None else simulated[trial])
             for fleet, trial in zip(needed, trials_needed, strict=True)
         ),
-        searched=tuple(_searched(fleet.workload) for fleet in TABLE_3 if fleet.kind == "one pool"),
+        searched=tuple(_searched(workload) for workload in dict.fromkeys(fleet.workload for fleet in fleets)),
         requests=requests,
         span_s=span_s,
         replications=replications,
@@ -412,10 +415,10 @@ def _searched(workload: PublishedWorkload) -> SearchedBoundary:
     )
 
 
-def _needed_fleets() -> Iterator[NeededFleet]:
+def _needed_fleets(fleets: Sequence[PublishedFleet]) -> Iterator[NeededFleet]:
     """Fleets of Table 3 as the sound model would size them, in both slot modes; not simulated yet."""
-    for fleet in TABLE_3:
-        if fleet.kind == "retrofit":
+    for fleet in fleets:
+        if fleet.table != 3 or fleet.kind == "retrofit":
             continue
         plan = reproduced_plan(fleet)
         mixtures = _mixtures(fleet.workload, plan.boundary_tokens, plan.gamma)

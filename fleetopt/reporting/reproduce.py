@@ -117,8 +117,8 @@ def _what_it_takes(page: Reproduction) -> str:
     return (
         "Not on time: the P99 TTFT of the paper leaves out the load. In the pools of Table 3 that keep up the "
         f"simulated one is {min(ratios):.1f} to {max(ratios):.1f} times as long, and {missing} of its {len(steady)} "
-        f"fleets that are not unstable miss the target of {_TARGET_MS:.0f} ms. Sized soundly, azure at that gamma takes "
-        f"{formatting.count(fleetopt.gpus)} GPUs and not {sum(fleetopt.published.gpus)}; one pool takes "
+        f"fleets that are not unstable miss the target of {_TARGET_MS:.0f} ms. Sized soundly, azure at that gamma "
+        f"takes {formatting.count(fleetopt.gpus)} GPUs and not {sum(fleetopt.published.gpus)}; one pool takes "
         f"{formatting.count(one_pool.gpus)} and not {sum(one_pool.published.gpus)}, if its slots share the KV cache "
         f"and do not reserve {MAX_CONTEXT_TOKENS:,} tokens each."
     )

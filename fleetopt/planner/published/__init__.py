@@ -13,6 +13,7 @@ from fleetopt.planner.published.plan import (
     cdf_of_lengths,
     homogeneous_fleet,
     published_plan,
+    published_prediction,
     two_pool_fleet,
 )
 from fleetopt.planner.published.pool import PublishedPool, offered_utilization
@@ -28,5 +29,6 @@ __all__ = [
     "offered_utilization",
     "published_gpu",
     "published_plan",
+    "published_prediction",
     "two_pool_fleet",
 ]

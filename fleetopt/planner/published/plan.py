@@ -1,15 +1,15 @@
 """The paper's search: two pools at a boundary, requests just above it compressed (arXiv 2603.16514, Algorithm 1)."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from fleetopt.errors import InputError
-from fleetopt.planner.published.calibration import Calibration, calibrate
+from fleetopt.planner.published.calibration import calibrate
 from fleetopt.planner.published.gpu import PublishedGpu
-from fleetopt.planner.published.pool import PublishedPool, size_pool
+from fleetopt.planner.published.pool import PoolDemand, PublishedPool, needed_gpus, published_pool
 from fleetopt.workload.lengths import JointLengths, check_cdf
 
 GAMMAS = tuple(round(1 + 0.1 * step, 1) for step in range(11))
@@ -124,8 +124,8 @@ def published_plan(
     ----------
     problem : PublishedProblem
     boundaries_tokens : sequence of int, optional
-        By default every breakpoint of the CDF below the context; one alone gives the paper's own tables, which do not
-        search over it.
+        By default every breakpoint of the CDF below the context, about a millisecond each; one alone gives the paper's
+        own tables, which do not search over it.
     gammas : sequence of float
         At least 1 each.
 
@@ -139,17 +139,18 @@ def published_plan(
         tokens, fractions = cdf
         is_between = (tokens > 1) & (tokens < min(problem.max_context_tokens, tokens[-1])) & (fractions > 0)
         boundaries_tokens = tokens[is_between].tolist()
-    plans = [plan for boundary in boundaries_tokens for plan in _fleets(problem, cdf, boundary, gammas)]
+    plans = [
+        _sized(problem, boundary, gamma, demands)
+        for boundary in boundaries_tokens
+        for gamma, demands in _demands(problem, cdf, boundary, gammas)
+    ]
     plans.append(homogeneous_fleet(problem))
     return min((plan for plan in plans if plan.meets_target), key=lambda plan: plan.usd_per_year, default=None)
 
 
 def homogeneous_fleet(problem: PublishedProblem) -> PublishedPlan:
     """One pool, every slot of which is made for the longest context."""
-    tokens, fractions = _arrays(problem)
-    calibration = calibrate(tokens, fractions, problem.max_context_tokens, problem.short_gpu, problem.prompt_fraction)
-    pool = _pool(problem, problem.short_gpu, calibration, problem.arrival_rate_rps, problem.max_context_tokens)
-    return _plan(problem, None, 1.0, pool, None)
+    return _sized(problem, None, 1.0, _demand_of_one_pool(problem))
 
 
 def two_pool_fleet(problem: PublishedProblem, boundary_tokens: int, gamma: float = 1.0) -> PublishedPlan:
@@ -158,16 +159,38 @@ def two_pool_fleet(problem: PublishedProblem, boundary_tokens: int, gamma: float
     Raises
     ------
     InputError
-        If the boundary is not below the context or cuts off nothing, gamma is below 1, or what is left for the long
-        pool is not in the paper's model: requests of the band that are not compressed, with none above it.
+        If the boundary is not below the context, gamma is below 1, or what is left for the long pool is not in the
+        paper's model: requests of the band that are not compressed, with none above it.
     """
-    plans = _fleets(problem, _arrays(problem), boundary_tokens, (gamma,))
-    if not plans:
-        raise InputError(
-            f"published model: boundary {boundary_tokens:,} and gamma {gamma:g} leave the long pool only requests that "
-            "are in the band and not compressed; the paper's model has none of those"
-        )
-    return plans[0]
+    return _sized(problem, boundary_tokens, gamma, _demand_of_two_pools(problem, boundary_tokens, gamma))
+
+
+def published_prediction(
+    problem: PublishedProblem, gpus: Sequence[int], boundary_tokens: int | None = None, gamma: float = 1.0
+) -> PublishedPlan:
+    """What the paper's accounting says of a fleet that somebody else has sized.
+
+    Parameters
+    ----------
+    problem : PublishedProblem
+    gpus : sequence of int
+        Of every pool, short first, at least 1 each.
+    boundary_tokens : int or None
+        None for one pool.
+    gamma : float
+
+    Raises
+    ------
+    InputError
+        As `two_pool_fleet`, or if the paper's accounting has another number of pools.
+    """
+    if boundary_tokens is None:
+        demands = _demand_of_one_pool(problem)
+    else:
+        demands = _demand_of_two_pools(problem, boundary_tokens, gamma)
+    if len(gpus) != len(demands) or min(gpus) < 1:
+        raise InputError(f"published model: {len(demands)} pools have requests here; name the GPUs of each, at least 1")
+    return _plan(problem, boundary_tokens, gamma, [published_pool(*pair) for pair in zip(demands, gpus, strict=True)])
 
 
 def cdf_of_lengths(lengths: JointLengths) -> tuple[tuple[int, float], ...]:
@@ -182,10 +205,10 @@ def cdf_of_lengths(lengths: JointLengths) -> tuple[tuple[int, float], ...]:
     return tuple(zip(tokens[last].tolist(), lengths.cumulative_fraction[last].tolist(), strict=True))
 
 
-def _fleets(
+def _demands(
     problem: PublishedProblem, cdf: tuple[np.ndarray, np.ndarray], boundary: int, gammas: Sequence[float]
-) -> list[PublishedPlan]:
-    """Fleets of one boundary, a gamma each but for those that the paper's model does not cover.
+) -> Iterator[tuple[float, list[PoolDemand]]]:
+    """Demands at a boundary, for each gamma but those that the paper's model does not cover.
 
     The short pool is described by the requests that are short to begin with, whatever gamma is: this is the paper's
     main error, and its fleets are this. The long pool is described by what is above the band.
@@ -198,35 +221,46 @@ def _fleets(
     if not inside.any() or of_short[-1] <= 0:
         at_most, of_short = np.array([boundary]), np.ones(1)
     short = calibrate(at_most, of_short / of_short[-1], boundary, gpu, problem.prompt_fraction)
-    plans = []
     for gamma in gammas:
         up_to_band = _fraction_at_most(tokens, fractions, int(gamma * boundary))
         share = min(1.0, below + max(0.0, up_to_band - below) * problem.compressible_fraction)
         short_rps, long_rps = share * problem.arrival_rate_rps, (1 - share) * problem.arrival_rate_rps
-        long = None
+        demands = [
+            PoolDemand(gpu=gpu, calibration=short, arrival_rate_rps=short_rps, context_tokens=boundary),
+        ]
         if long_rps > _NO_TRAFFIC_RPS:
             if 1 - up_to_band <= _NO_SHARE:
                 continue
-            of_long = _calibrate_long(problem, tokens, fractions, int(gamma * boundary), up_to_band)
-            long = _pool(problem, problem.long_gpu, of_long, long_rps, problem.max_context_tokens)
-        plans.append(_plan(problem, boundary, gamma, _pool(problem, gpu, short, short_rps, boundary), long))
-    return plans
+            demands.append(_long_demand(problem, cdf, int(gamma * boundary), up_to_band, long_rps))
+        yield gamma, demands
 
 
-def _calibrate_long(
-    problem: PublishedProblem, tokens: np.ndarray, fractions: np.ndarray, band_end: int, up_to_band: float
-) -> Calibration:
+def _long_demand(
+    problem: PublishedProblem, cdf: tuple[np.ndarray, np.ndarray], band_end: int, up_to_band: float, rate_rps: float
+) -> PoolDemand:
     """Requests above the band, drawn from the rest of the CDF."""
-    above = tokens > band_end
+    tokens, fractions = cdf
+    above, gpu, context = tokens > band_end, problem.long_gpu, problem.max_context_tokens
     rest = np.clip((fractions[above] - up_to_band) / (1 - up_to_band), 0.0, 1.0)
     rest[-1] = 1.0
-    return calibrate(
-        tokens[above],
-        rest,
-        problem.max_context_tokens,
-        problem.long_gpu,
-        problem.prompt_fraction,
-        least_tokens=max(1, band_end),
+    long = calibrate(tokens[above], rest, context, gpu, problem.prompt_fraction, least_tokens=max(1, band_end))
+    return PoolDemand(gpu=gpu, calibration=long, arrival_rate_rps=rate_rps, context_tokens=context)
+
+
+def _demand_of_one_pool(problem: PublishedProblem) -> list[PoolDemand]:
+    gpu, context = problem.short_gpu, problem.max_context_tokens
+    calibration = calibrate(*_arrays(problem), context, gpu, problem.prompt_fraction)
+    return [
+        PoolDemand(gpu=gpu, calibration=calibration, arrival_rate_rps=problem.arrival_rate_rps, context_tokens=context)
+    ]
+
+
+def _demand_of_two_pools(problem: PublishedProblem, boundary: int, gamma: float) -> list[PoolDemand]:
+    for _, demands in _demands(problem, _arrays(problem), boundary, (gamma,)):
+        return demands
+    raise InputError(
+        f"published model: boundary {boundary:,} and gamma {gamma:g} leave the long pool only requests that are in the "
+        "band and not compressed; the paper's model has none of those"
     )
 
 
@@ -241,22 +275,25 @@ def _check(problem: PublishedProblem, boundary: int, gammas: Sequence[float]) ->
             raise InputError(f"published model: gamma {gamma:g}; it has to be at least 1 and finite")
 
 
-def _pool(
-    problem: PublishedProblem, gpu: PublishedGpu, calibration: Calibration, rate_rps: float, context_tokens: int
-) -> PublishedPool:
-    return size_pool(gpu, calibration, rate_rps, problem.slo_ttft_p99_s, context_tokens, problem.node_availability)
+def _sized(
+    problem: PublishedProblem, boundary: int | None, gamma: float, demands: Sequence[PoolDemand]
+) -> PublishedPlan:
+    pools = [
+        published_pool(demand, needed_gpus(demand, problem.slo_ttft_p99_s, problem.node_availability))
+        for demand in demands
+    ]
+    return _plan(problem, boundary, gamma, pools)
 
 
 def _plan(
-    problem: PublishedProblem, boundary: int | None, gamma: float, short: PublishedPool, long: PublishedPool | None
+    problem: PublishedProblem, boundary: int | None, gamma: float, pools: Sequence[PublishedPool]
 ) -> PublishedPlan:
-    worst_s = max(pool.ttft_p99_s for pool in (short, long) if pool is not None)
     return PublishedPlan(
         boundary_tokens=boundary,
         gamma=gamma,
-        short=short,
-        long=long,
-        meets_target=worst_s <= problem.slo_ttft_p99_s,
+        short=pools[0],
+        long=pools[1] if len(pools) > 1 else None,
+        meets_target=max(pool.ttft_p99_s for pool in pools) <= problem.slo_ttft_p99_s,
     )
 
 

@@ -45,47 +45,60 @@ class PublishedPool:
     ttft_p99_s: float
 
 
-def size_pool(
-    gpu: PublishedGpu,
-    calibration: Calibration,
-    arrival_rate_rps: float,
-    slo_ttft_p99_s: float,
-    context_tokens: int,
-    node_availability: float,
-) -> PublishedPool:
-    """Smallest pool by the rule of the paper's reference code.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolDemand:
+    """What is asked of a pool: a rate of requests whose service is known.
+
+    Attributes
+    ----------
+    gpu : PublishedGpu
+    calibration : Calibration
+    arrival_rate_rps : float
+        Above 0.
+    context_tokens : int
+        As in `PublishedPool`.
+    """
+
+    gpu: PublishedGpu
+    calibration: Calibration
+    arrival_rate_rps: float
+    context_tokens: int
+
+
+def needed_gpus(demand: PoolDemand, slo_ttft_p99_s: float, node_availability: float) -> int:
+    """Fewest GPUs by the rule of the paper's reference code.
 
     The search starts at one GPU more than carries the load, so that a pool has at least two; what is held against the
     target is the wait alone, without the prefill. GPUs are then divided by the availability of their nodes.
 
     Parameters
     ----------
-    gpu : PublishedGpu
-    calibration : Calibration
-    arrival_rate_rps : float
-        Above 0.
+    demand : PoolDemand
     slo_ttft_p99_s : float
-    context_tokens : int
     node_availability : float
         Share of nodes that are up, above 0 and at most 1.
     """
-    throughput_rps = calibration.gpu_throughput_rps
-    needed = math.ceil(arrival_rate_rps / throughput_rps) + 1
-    while _wait_p99_s(calibration, needed, arrival_rate_rps) > slo_ttft_p99_s:
+    throughput_rps = demand.calibration.gpu_throughput_rps
+    needed = math.ceil(demand.arrival_rate_rps / throughput_rps) + 1
+    while _wait_p99_s(demand, needed) > slo_ttft_p99_s:
         needed += 1
-    needed = max(needed, math.ceil(arrival_rate_rps / (throughput_rps * _MOST_UTILIZATION)))
-    gpus = math.ceil(needed / node_availability)
-    wait_s = _wait_p99_s(calibration, gpus, arrival_rate_rps)
+    needed = max(needed, math.ceil(demand.arrival_rate_rps / (throughput_rps * _MOST_UTILIZATION)))
+    return math.ceil(needed / node_availability)
+
+
+def published_pool(demand: PoolDemand, gpus: int) -> PublishedPool:
+    """What the paper says of a pool of so many GPUs; its times are infinite where it is unstable by its accounting."""
+    wait_s = _wait_p99_s(demand, gpus)
     return PublishedPool(
-        gpu=gpu,
+        gpu=demand.gpu,
         gpus=gpus,
-        context_tokens=context_tokens,
-        slots_per_gpu=calibration.slots,
-        arrival_rate_rps=arrival_rate_rps,
-        service_s=calibration.service_s,
-        utilization=arrival_rate_rps / (gpus * throughput_rps),
+        context_tokens=demand.context_tokens,
+        slots_per_gpu=demand.calibration.slots,
+        arrival_rate_rps=demand.arrival_rate_rps,
+        service_s=demand.calibration.service_s,
+        utilization=demand.arrival_rate_rps / (gpus * demand.calibration.gpu_throughput_rps),
         wait_p99_s=wait_s,
-        ttft_p99_s=wait_s + calibration.unloaded_prefill_s,
+        ttft_p99_s=wait_s + demand.calibration.unloaded_prefill_s,
     )
 
 
@@ -108,5 +121,6 @@ def offered_utilization(
     return pool.arrival_rate_rps * mean_s / (pool.gpus * pool.slots_per_gpu)
 
 
-def _wait_p99_s(calibration: Calibration, gpus: int, arrival_rate_rps: float) -> float:
-    return wait_p99_s(gpus * calibration.slots, arrival_rate_rps, calibration.service_s, calibration.service_variation)
+def _wait_p99_s(demand: PoolDemand, gpus: int) -> float:
+    of = demand.calibration
+    return wait_p99_s(gpus * of.slots, demand.arrival_rate_rps, of.service_s, of.service_variation)

@@ -18,6 +18,7 @@ from fleetopt.planner.published import (
     homogeneous_fleet,
     published_gpu,
     published_plan,
+    published_prediction,
     two_pool_fleet,
 )
 from fleetopt.planner.published.calibration import calibrate
@@ -143,6 +144,22 @@ def test_the_search_is_the_cheapest_of_all_that_meet_the_target() -> None:
 
 def test_no_plan_where_the_unloaded_prefill_alone_misses_the_target() -> None:
     assert published_plan(replace(AGENTS, slo_ttft_p99_s=0.005)) is None
+
+
+def test_a_fleet_that_somebody_else_sized() -> None:
+    """The same accounting with other numbers: unstable by it where the load is above 1."""
+    plan = two_pool_fleet(AGENTS, 8192, 1.5)
+    assert published_prediction(AGENTS, [pool.gpus for pool in plan.pools], 8192, 1.5) == plan
+    half = published_prediction(AGENTS, [plan.short.gpus, plan.pools[1].gpus // 2], 8192, 1.5)
+    assert half.short == plan.short
+    assert half.pools[1].utilization > 1
+    assert half.ttft_p99_s == math.inf
+    assert not half.meets_target
+    one_pool = homogeneous_fleet(AGENTS)
+    assert published_prediction(AGENTS, [2 * one_pool.gpus]).short.utilization == one_pool.short.utilization / 2
+    for gpus in ([3], [3, 0]):
+        with pytest.raises(InputError, match="2 pools have requests here"):
+            published_prediction(AGENTS, gpus, 8192, 1.5)
 
 
 def test_a_band_that_takes_everything_leaves_one_pool() -> None:

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from fleetopt.cli import compare, evidence, ingest, plan, reproduce, simulate
+from fleetopt.cli import compare, evidence, ingest, plan, profiles, reproduce, simulate
 from fleetopt.cli.options import JsonOption
 from fleetopt.errors import InputError
 
@@ -25,6 +25,7 @@ app = typer.Typer(
 )
 for command in (ingest.formats, ingest.ingest, plan.plan, simulate.simulate, compare.compare, reproduce.reproduce):
     app.command()(command)
+app.add_typer(profiles.profiles, name="profiles")
 app.add_typer(evidence.evidence, name="evidence")
 
 

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping
 
-from fleetopt.profiles.evidence import Evidence, FitError, FitErrors, Sources
+from fleetopt.profiles.evidence import Evidence, FitErrors, Sources
+from fleetopt.profiles.fitted import fit_caveat
 from fleetopt.profiles.iterations import fit_iterations
 from fleetopt.profiles.profile import GpuProfile, ProfileFile
 from fleetopt.profiles.silicon import BLOCK_TOKENS, PACKAGE, Silicon, Target
 
-MEAN_LIMIT, WORST_LIMIT = 0.10, 0.25
-"""A profile whose mean error in any kind of iteration, or worst error, is above these says so in its caveat."""
+COMMUNICATION_LIMIT = 0.4
+"""Above this share of a full prefill iteration, the timing is more of the node's links than of its GPUs."""
 EXPERTS_FROM_TOKENS = 32
 """Each token of a batch calls up other experts until all of them are read: below, time grows as no line does."""
 _PRICES_USD: Mapping[str, float] = {"a100_sxm": 2.21, "h100_sxm": 4.02}
@@ -50,7 +51,7 @@ def import_profile(
             "gpus_per_replica": target.tensor_parallel,
             "usd_per_gpu_hour": price,
             "source": f"measured kernel times of {database}; fitted to {len(silicon.iterations)} iterations",
-            "caveat": fit_caveat(fit.errors),
+            "caveat": "; ".join(text for text in (_communication_caveat(silicon), fit_caveat(fit.errors)) if text),
         }
     )
     evidence = Evidence(
@@ -69,22 +70,13 @@ def import_profile(
     return ProfileFile(profile=profile, evidence=evidence)
 
 
-def fit_caveat(errors: FitErrors) -> str:
-    """What a recommendation has to say about a fit, empty where it is within the limits."""
-    parts = [f"{kind} iterations {_off(error)}" for kind, error in errors.by_kind.items() if _is_poor(error)]
-    if errors.below is not None and _is_poor(errors.below):
-        parts.append(
-            f"iterations of fewer than {errors.from_tokens} tokens, which the fit leaves out, {_off(errors.below)}"
-        )
-    return "; ".join(parts)
-
-
-def _is_poor(error: FitError) -> bool:
-    return error.mean_error > MEAN_LIMIT or abs(error.worst_error or 0.0) > WORST_LIMIT
-
-
-def _off(error: FitError) -> str:
-    return f"are off by {error.mean_error:.0%} on average and {error.worst_error:+.0%} at worst ({error.worst_at})"
+def _communication_caveat(silicon: Silicon) -> str:
+    if silicon.communication_share <= COMMUNICATION_LIMIT:
+        return ""
+    return (
+        f"communication between the GPUs is {silicon.communication_share:.0%} of a full iteration of prefill on the "
+        "node that was timed; where they are linked better, this is far too slow"
+    )
 
 
 def _price(system: str, usd_per_gpu_hour: float | None) -> tuple[float, str]:

@@ -36,6 +36,9 @@ _MEASURED = frozenset({"silicon", "mixed"})
 """How the package marks what comes from timings; "mixed" is interpolated between timings of two kinds."""
 
 
+_COMMUNICATION = ("_ar_", "_embedding_ar", "_dispatch", "_p2p")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """What to look up.
@@ -77,6 +80,8 @@ class Silicon:
         Over the grid.
     measured_share : float
         Share of the grid's time that is timings, the rest being computed from bandwidth; mean over iterations.
+    communication_share : float
+        Share of a full iteration of prefill in which the GPUs of a replica wait for each other's results.
     kv_blocks : int
         Of :data:`BLOCK_TOKENS` tokens.
     system, backend_version, package_version : str
@@ -93,6 +98,7 @@ class Silicon:
 
     iterations: Iterations
     measured_share: float
+    communication_share: float
     kv_blocks: int
     system: str
     backend_version: str
@@ -170,7 +176,7 @@ def read_silicon(target: Target) -> Silicon:
             kv_blocks = int(memory["tolerance_adjusted"]["total_kv_size_tokens"]) // BLOCK_TOKENS
             iterations, measured_share = _timed(engine, target, kv_blocks * BLOCK_TOKENS)
             model = _model(target)
-        except (ValueError, RuntimeError, KeyError) as error:
+        except (AssertionError, KeyError, RuntimeError, ValueError) as error:
             raise InputError(
                 f"{target.model} on {target.tensor_parallel} x {system} with {target.backend}: the database of "
                 f"{PACKAGE} has no answer: {' '.join(str(error).split())[:300]}"
@@ -178,6 +184,7 @@ def read_silicon(target: Target) -> Silicon:
     return Silicon(
         iterations=iterations,
         measured_share=measured_share,
+        communication_share=_communication_share(engine.prefill(target.max_batched_tokens, 0)),
         kv_blocks=kv_blocks,
         system=system,
         backend_version=backend_version,
@@ -305,6 +312,12 @@ def _timed(engine: _Engine, target: Target, kv_tokens: int) -> tuple[Iterations,
         ),
         float(np.mean(shares)),
     )
+
+
+def _communication_share(operations: list[Any]) -> float:
+    """Share of all-reduce and of moving tokens to experts and back, by the package's names of them."""
+    total_ms = sum(time_ms for _, time_ms, _, _ in operations)
+    return sum(time_ms for name, time_ms, _, _ in operations if any(part in name for part in _COMMUNICATION)) / total_ms
 
 
 def grid(target: Target, kv_tokens: int) -> Iterator[tuple[int, int, int, int]]:

@@ -45,6 +45,9 @@ class FitErrors(BaseModel):
         Over those.
     below : FitError, optional
         Over the smaller ones, which the fit leaves out.
+    fullest : FitError, optional
+        Over those with prefill that hold the most tokens, which bound what a replica can take: where prefill has a
+        knee, a line that also has to pass through small chunks misses them to one side.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -55,6 +58,7 @@ class FitErrors(BaseModel):
     prefill: FitError | None = None
     mixed: FitError | None = None
     below: FitError | None = None
+    fullest: FitError | None = None
 
     @property
     def by_kind(self) -> dict[str, FitError]:

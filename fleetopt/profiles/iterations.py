@@ -28,6 +28,7 @@ COLUMNS = {
 """What a table of iterations has to hold, in this order."""
 KINDS = ("decode", "prefill", "mixed")
 _FEWEST = 8
+_FULL = 0.95
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -178,8 +179,14 @@ def fit_errors(iterations: Iterations, coefficients: np.ndarray, from_tokens: in
         r2=_short(1 - missed / spread) if spread > 0 else 0.0,
         from_tokens=from_tokens,
         below=_error(iterations, relative, np.flatnonzero(~is_fitted)),
+        fullest=_error(iterations, relative, np.flatnonzero(_is_fullest(iterations))),
         **errors,
     )
+
+
+def _is_fullest(iterations: Iterations) -> np.ndarray:
+    """Iterations with prefill that hold as many tokens as any of the table, or nearly so, bool[n]."""
+    return (iterations.prefill_tokens > 0) & (iterations.tokens >= _FULL * iterations.tokens.max())
 
 
 def _error(iterations: Iterations, relative: np.ndarray, places: np.ndarray) -> FitError | None:

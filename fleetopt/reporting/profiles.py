@@ -120,6 +120,8 @@ def fit_lines(errors: FitErrors) -> list[str]:
     over = f" over iterations of at least {errors.from_tokens} tokens" if errors.from_tokens > 1 else ""
     lines = [] if errors.r2 is None else [f"Fit: R2 {errors.r2:.3f}{over}"]
     kinds = dict(errors.by_kind)
+    if errors.fullest is not None:
+        kinds["full token budget"] = errors.fullest
     if errors.below is not None:
         kinds[f"fewer than {errors.from_tokens} tokens, left out"] = errors.below
     for kind, error in kinds.items():

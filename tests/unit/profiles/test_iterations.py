@@ -89,6 +89,20 @@ def test_small_iterations_can_be_left_out_and_their_error_is_told():
     assert fit.errors.mean_error < 0.001
 
 
+def test_the_error_where_prefill_is_full_is_told_apart():
+    rows = made()
+    largest = rows.tokens.max()
+    is_full = (rows.prefill_tokens > 0) & (rows.tokens >= 0.95 * largest)
+    slow = np.where(is_full, 1.25, 1.0) * rows.iteration_s
+    bent = Iterations(**{name: getattr(rows, name) for name in COLUMNS if name != "iteration_s"}, iteration_s=slow)
+    errors = fit_iterations(bent).errors
+    assert errors.fullest is not None
+    assert errors.fullest.samples == int(is_full.sum()) > 0
+    assert errors.fullest.worst_error < -0.1
+    assert errors.fullest.mean_error > errors.mean_error
+    assert fit_iterations(rows.where(rows.kind == 0)).errors.fullest is None
+
+
 def test_the_shipped_profile_is_what_its_iterations_give():
     shipped = load_profile_file("h100-llama3.1-8b")
     fit = fit_iterations(Iterations.from_frame(pl.read_csv(ROWS), ROWS.name))

@@ -288,7 +288,7 @@ def _predict(
     work: RequestWork, rate_rps: float, replicas: int, clock: Callable[[], float] | None
 ) -> tuple[dict[str, float], float]:
     """Figures of the model by name, and the time that they took, ms."""
-    _ = work.capacity, work.response
+    _ = work.capacity  # and with it all tables
     start = clock() if clock else math.nan
     prediction = predict_pool(work, rate_rps, replicas)
     figures = _predicted(work, prediction)

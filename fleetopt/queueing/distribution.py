@@ -1,4 +1,4 @@
-"""Distributions of sums of waiting and service times, on grids, by discrete Fourier transform."""
+"""Distributions of times on grids, and their quantiles."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -6,9 +6,9 @@ from functools import lru_cache
 
 import numpy as np
 
-_POINTS = 512
-_DAMPING = 1e-5
-_WIDEST_SHARE, _NARROWEST_SHARE = 0.85, 0.15
+from fleetopt.queueing.kernels.transforms import POINTS, QUESTION
+
+_WIDEST_SHARE, _NARROWEST_SHARE = QUESTION, 0.15
 _MOST_GRIDS = 40
 
 
@@ -37,18 +37,9 @@ def _hermite(count: int) -> tuple[np.ndarray, np.ndarray]:
     return normal, weights / weights.sum()
 
 
-@lru_cache(maxsize=8)
-def _damping(points: int) -> np.ndarray:
-    return np.asarray(_DAMPING ** (np.arange(points) / points))
-
-
 @dataclass(frozen=True)
 class Grid:
     """Equidistant times from 0 on which a distribution is computed.
-
-    Masses are transformed after damping by a factor that falls to 1e-5 over the grid, so that what wraps round is
-    suppressed by as much (Abate and Whitt, 1992, Queueing Systems 10). Sums of times from 0 upwards are then right up
-    to the end of the grid, however far the distribution goes on.
 
     Attributes
     ----------
@@ -58,43 +49,12 @@ class Grid:
     """
 
     end_s: float
-    points: int = _POINTS
+    points: int = POINTS
 
     @property
     def step_s(self) -> float:
         """Distance of neighbouring points, s."""
         return self.end_s / self.points
-
-    def masses(self, share: np.ndarray, times_s: np.ndarray) -> np.ndarray:
-        """float64[points], masses at given times, each split over its two neighbours so that the mean is kept."""
-        place = times_s / self.step_s
-        is_inside = place < self.points - 1
-        low = place[is_inside].astype(np.int64)
-        upper = share[is_inside] * (place[is_inside] - low)
-        return np.bincount(low, share[is_inside] - upper, self.points) + np.bincount(low + 1, upper, self.points)
-
-    def uniform(self, width_s: float) -> np.ndarray:
-        """float64[points], a time uniform between 0 and a width."""
-        if width_s < 1e-3 * self.step_s:
-            return np.eye(1, self.points)[0]
-        edges = (np.arange(self.points + 1) - 0.5) * self.step_s
-        return np.diff(np.clip(edges / width_s, 0.0, 1.0))
-
-    def residual(self, masses: np.ndarray, mean_s: float) -> np.ndarray:
-        """float64[points], what is left of a time at a random moment of it: density P(time > x) / mean."""
-        inside = (1 - np.cumsum(masses)) * self.step_s / mean_s  # between a point and the next
-        return 0.5 * (inside + np.concatenate([[0.0], inside[:-1]]))
-
-    def transform(self, masses: np.ndarray) -> np.ndarray:
-        """complex128[points + 1], transform of damped masses; products belong to sums of independent times."""
-        return np.fft.rfft(masses * self._damping(), 2 * self.points)
-
-    def invert(self, transform: np.ndarray) -> np.ndarray:
-        """float64[points], the masses of a transform."""
-        return np.asarray(np.fft.irfft(transform, 2 * self.points)[: self.points] / self._damping())
-
-    def _damping(self) -> np.ndarray:
-        return _damping(self.points)
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,19 +87,19 @@ class TimeDistribution:
         for _ in range(_MOST_GRIDS):
             cumulative = self._cumulative(end_s)
             place = int(np.searchsorted(cumulative, probability))
-            if place > _WIDEST_SHARE * _POINTS:
+            if place > _WIDEST_SHARE * POINTS:
                 end_s *= 3.0
-            elif place < _NARROWEST_SHARE * _POINTS and cumulative[0] < probability:
+            elif place < _NARROWEST_SHARE * POINTS and cumulative[0] < probability:
                 end_s *= 0.3
             else:
                 break
         if place == 0:
             return 0.0
-        if place == _POINTS:
+        if place == POINTS:
             return float("inf")
         # A mass stands for half a step on either side of its point.
         within = (probability - cumulative[place - 1]) / max(cumulative[place] - cumulative[place - 1], 1e-300)
-        return float((place - 0.5 + within) * end_s / _POINTS)
+        return float((place - 0.5 + within) * end_s / POINTS)
 
     def exceeds(self, times_s: np.ndarray) -> np.ndarray:
         """P(time > x) for each x >= 0, s; never rising."""
@@ -148,7 +108,7 @@ class TimeDistribution:
         if latest <= 0:
             return np.where(times_s < 0, 1.0, 1.0 - self._cumulative(self.scale_s)[0])
         end_s = latest / _WIDEST_SHARE
-        edges = (np.arange(_POINTS) + 0.5) * end_s / _POINTS
+        edges = (np.arange(POINTS) + 0.5) * end_s / POINTS
         return np.asarray(1.0 - np.interp(times_s, edges, self._cumulative(end_s)))
 
     def _cumulative(self, end_s: float) -> np.ndarray:

@@ -30,4 +30,4 @@ def stability_limit_rps(work: RequestWork) -> float:
     """
     by_tokens_rps = 1 / token_budget_load(work, 1.0)
     by_slots_rps = work.slots / (work.iterations * work.base_s + work.slots * work.work_s)
-    return float(min(by_tokens_rps, by_slots_rps, work.capacity.throughput_rps[-1]))
+    return float(min(by_tokens_rps, by_slots_rps, work.full_throughput_rps))

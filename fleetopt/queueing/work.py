@@ -1,19 +1,38 @@
-"""What the requests of a length mixture ask of a replica: moments, condensed lengths, and how they spread over time."""
+"""What the requests of a length mixture ask of a replica: moments, condensed lengths, and tables made once of them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from operator import attrgetter
 
 import numpy as np
 
 from fleetopt.profiles import GpuProfile
-from fleetopt.queueing.replica import ReplicaCapacity, replica_capacity
-from fleetopt.queueing.response import IterationResponse, iteration_response
+from fleetopt.queueing.kernels.lengths import measure, unloaded_ttft_quantile_s
+from fleetopt.queueing.kernels.records import PROFILE_FIELDS, WORK, WORK_FIELDS
+from fleetopt.queueing.kernels.replica import WAITING_BEYOND_SLOTS, fill_capacity, tabulate_speed
+from fleetopt.queueing.kernels.response import tabulate_response
 
 _SHORTEST_BASE_S = 1e-6
 _OVERFLOW_QUANTILE = 2.326
 """Standard normal quantile of 99 %: KV may overflow its share 1 % of the time."""
-_BODY_POINTS, _POINTS_PER_DECADE = 100, 50
-_JOINT_PROMPT, _JOINT_OUTPUT = (10, 4), (8, 3)
+_OF_PROFILE = attrgetter(*PROFILE_FIELDS[1:])
+_NOT_MEASURED = (0.0,) * len(WORK_FIELDS)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReplicaCapacity:
+    """What a replica does while 0 ... n requests are present and each finished one is replaced; float64[n + 1] each.
+
+    Attributes
+    ----------
+    throughput_rps : np.ndarray
+        Requests finished per second.
+    free_share : np.ndarray
+        Share of the decode steps in iterations without a prefill chunk.
+    """
+
+    throughput_rps: np.ndarray
+    free_share: np.ndarray
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -45,7 +64,9 @@ class RequestWork:
     slots : int
         Requests that fit at once: the engine's limit, or as many as the KV cache holds 99 % of the time.
     prompt_points, output_points : tuple of np.ndarray
-        Share and length, float64[k] each: the marginal distributions, condensed.
+        Share and length, float64[k] each: the marginal distributions, condensed; lengths rise.
+    prompt_work_s : np.ndarray
+        float64[k], GPU time of the prompt at each of ``prompt_points`` beyond the iterations' base, s.
     joint_points : tuple of np.ndarray
         Share, prompt and output, float64[k] each: the joint distribution, condensed further.
     """
@@ -65,9 +86,30 @@ class RequestWork:
     prefill_kv_tokens: float
     prefill_kv_token_s: float
     slots: int
-    prompt_points: tuple[np.ndarray, np.ndarray]
-    output_points: tuple[np.ndarray, np.ndarray]
-    joint_points: tuple[np.ndarray, np.ndarray, np.ndarray]
+    _record: np.ndarray = field(repr=False)
+    _prompts: np.ndarray = field(repr=False)
+    _outputs: np.ndarray = field(repr=False)
+    _joint: np.ndarray = field(repr=False)
+
+    @property
+    def prompt_points(self) -> tuple[np.ndarray, np.ndarray]:
+        """Share and length of the condensed prompts, float64[k] each."""
+        return self._prompts[0], self._prompts[1]
+
+    @property
+    def prompt_work_s(self) -> np.ndarray:
+        """float64[k], GPU time of each of ``prompt_points`` beyond the iterations' base, s."""
+        return np.asarray(self._prompts[2])
+
+    @property
+    def output_points(self) -> tuple[np.ndarray, np.ndarray]:
+        """Share and length of the condensed outputs, float64[k] each."""
+        return self._outputs[0], self._outputs[1]
+
+    @property
+    def joint_points(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Share, prompt and output, float64[k] each."""
+        return self._joint[0], self._joint[1], self._joint[2]
 
     @property
     def base_s(self) -> float:
@@ -82,91 +124,40 @@ class RequestWork:
     @property
     def longest_prompt_tokens(self) -> float:
         """Longest prompt, tokens; the mean of the longest few where there are many."""
-        return float(self.prompt_points[1].max())
-
-    @cached_property
-    def prompt_work_s(self) -> np.ndarray:
-        """float64[k], GPU time of the prompt at each of ``prompt_points`` beyond the iterations' base, s."""
-        prompt, profile = self.prompt_points[1], self.profile
-        return profile.per_prefill_token_s * prompt + profile.per_prefill_attention_s * prompt**2 / 2
-
-    @cached_property
-    def prompt_only_s(self) -> np.ndarray:
-        """float64[k], the same in iterations without a decode step, s."""
-        prompt, profile = self.prompt_points[1], self.profile
-        return profile.prefill_only_per_token_s * prompt + profile.prefill_only_per_attention_s * prompt**2 / 2
-
-    @cached_property
-    def response(self) -> IterationResponse:
-        """How requests, their GPU time and their presence are spread over the iterations; computed once."""
-        return iteration_response(self.profile, self.chunk_tokens, *self.joint_points)
-
-    @cached_property
-    def equal_response(self) -> IterationResponse:
-        """The same for requests that all have the mean prompt and output."""
-        share, prompt, output = self.joint_points
-        means = np.array([share @ prompt]), np.array([share @ output])
-        return iteration_response(self.profile, self.chunk_tokens, np.ones(1), *means)
-
-    @cached_property
-    def capacity(self) -> ReplicaCapacity:
-        """What a replica finishes by the requests that it holds; computed once."""
-        return replica_capacity(self)
+        return float(self._prompts[1, -1])
 
     @cached_property
     def unloaded_ttft_s(self) -> np.ndarray:
         """float64[k], time to first token at each of ``prompt_points`` on an idle replica, s."""
-        chunks = np.ceil(self.prompt_points[1] / self.chunk_tokens)
-        return np.asarray(chunks * self.profile.prefill_only_base_s + self.prompt_only_s)
+        profile, prompt = self.profile, self._prompts[1]
+        chunks = np.ceil(prompt / self.chunk_tokens)
+        only_s = profile.prefill_only_per_token_s * prompt + profile.prefill_only_per_attention_s * prompt**2 / 2
+        return np.asarray(chunks * profile.prefill_only_base_s + only_s)
 
     def unloaded_ttft_quantile_s(self, probability: float) -> float:
         """Quantile of the time to first token of requests that are alone on their replica, s."""
-        order = np.argsort(self.unloaded_ttft_s)
-        share = self.prompt_points[0][order]
-        return float(np.interp(probability, np.cumsum(share) - share / 2, self.unloaded_ttft_s[order]))
+        return float(unloaded_ttft_quantile_s(self._record, self._prompts, probability))
 
-    def tokens_beside(self, decoding: float) -> float:
-        """Most prompt tokens, of all requests, of an iteration in which that many requests decode."""
-        return max(1.0, self.profile.max_batched_tokens - decoding)
+    @cached_property
+    def tables(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """What the kernels take of a mixture: the fields of ``kernels.records.Mixture``; computed once."""
+        speed = tabulate_speed(self._record, self._prompts)
+        capacity = np.full((2, self.slots + WAITING_BEYOND_SLOTS + 1), np.nan)
+        return self._record, self._prompts, speed, capacity, tabulate_response(self._record, self._joint)
 
-    def chunk_beside(self, decoding: float) -> float:
-        """Most prompt tokens of one request in such an iteration."""
-        return min(self.chunk_tokens, self.tokens_beside(decoding))
+    @cached_property
+    def capacity(self) -> ReplicaCapacity:
+        """What a replica finishes by the requests that it holds, up to some more than its slots; computed once."""
+        record, _, speed, capacity, _ = self.tables
+        fill_capacity(record, speed, capacity, 0)
+        return ReplicaCapacity(throughput_rps=capacity[0], free_share=capacity[1])
 
-    def service_s(self, decoding: float, step_s: float) -> np.ndarray:
-        """float64[k], time to prefill each of ``prompt_points`` beside decode steps of ``step_s`` each, s."""
-        iterations = self.prompt_points[1] / self.tokens_beside(decoding)
-        return np.asarray(iterations * (self.base_s + step_s * decoding) + self.prompt_work_s)
-
-    def kv_tokens(self, running: float, arrival_rate_rps: float, decoding: float, decode_s: float) -> float:
-        """Mean KV held, tokens, over time.
-
-        Parameters
-        ----------
-        running : float
-            Mean requests running, over time.
-        arrival_rate_rps : float
-        decoding, decode_s : float
-            Requests decoding in a mean iteration, and its decode part, s.
-        """
-        chunk_tokens, iteration_s = self.chunk_beside(decoding), self.base_s + decode_s
-        share, prompt = self.prompt_points
-        chunks = np.ceil(prompt / chunk_tokens)
-        prefill_s = (self.iterations - self.steps) * iteration_s + self.prefill_s
-        # A chunk's blocks are held from the start of its iteration: half a chunk more than has been computed.
-        held = float(share @ (chunk_tokens * chunks * (chunks - 1) / 2 + prompt)) * iteration_s
-        held += self.prefill_kv_token_s + float(share @ (prompt / chunks * self.prompt_work_s)) / 2
-        if self.steps > 0:
-            step_s = max(0.0, running / arrival_rate_rps - prefill_s) / self.steps
-            held += self.decode_kv_tokens * step_s
-            if self.profile.per_context_token_s > 0:  # who holds more decodes more slowly
-                held += self.steps * self.step_variance_s2 / self.profile.per_context_token_s
-        return arrival_rate_rps * held
-
-    def mean_chunks(self, chunk_tokens: float) -> float:
-        """Mean chunks of a prompt, rounded up one by one, if a chunk holds that many tokens."""
-        share, prompt = self.prompt_points
-        return float(share @ np.ceil(prompt / chunk_tokens))
+    @cached_property
+    def full_throughput_rps(self) -> float:
+        """Requests that a replica finishes per second while it holds more than its slots."""
+        record, _, speed, capacity, _ = self.tables
+        fill_capacity(record, speed, capacity, capacity.shape[1] - 1)
+        return float(capacity[0, -1])
 
 
 def request_work(
@@ -178,104 +169,27 @@ def request_work(
     ----------
     profile : GpuProfile
     weight, prompt_tokens, output_tokens : np.ndarray
-        float64[k]; weights need not be normalised.
+        float64[k]; weights need not be normalised. Fastest where lengths come sorted.
 
     Notes
     -----
     A request makes ``output - 1`` decode steps at contexts ``prompt + 1 ... prompt + output - 1``; the chunks of its
     prompt attend to ``prompt^2 / 2`` tokens in all, however they are cut.
     """
-    share = weight / weight.sum()
-    prompt, output, steps = prompt_tokens, output_tokens, output_tokens - 1
+    lengths = np.empty((3, len(weight)))
+    lengths[0], lengths[1], lengths[2] = weight, prompt_tokens, output_tokens
     chunk_tokens = min(profile.max_chunk_tokens, profile.max_batched_tokens)
-    chunks = np.ceil(prompt / chunk_tokens)
-    half_block = profile.block_tokens / 2
-    context = steps * prompt + output * steps / 2
-    decode_s = float(share @ (profile.per_sequence_s * steps + profile.per_context_token_s * context))
-    step_s, step_variance_s2 = _step_moments(profile, share, prompt, output, decode_s)
+    base_s = max(profile.base_s, _SHORTEST_BASE_S)
+    record = np.array([(0, chunk_tokens, 0, base_s, *_OF_PROFILE(profile), *_NOT_MEASURED)], WORK)
+    prompts, outputs, joint = measure(record, lengths, _OVERFLOW_QUANTILE)
+    _, _, slots, *values = record[0].item()
     return RequestWork(
         profile=profile,
         chunk_tokens=chunk_tokens,
-        prompt_tokens=float(share @ prompt),
-        prefill_s=float(
-            share @ (profile.per_prefill_token_s * prompt + profile.per_prefill_attention_s * prompt**2 / 2)
-        ),
-        decode_s=decode_s,
-        prefill_only_s=float(
-            share @ (profile.prefill_only_per_token_s * prompt + profile.prefill_only_per_attention_s * prompt**2 / 2)
-        ),
-        tokens=float(share @ (prompt + steps)),
-        steps=float(share @ steps),
-        iterations=float(share @ (chunks + steps)),
-        step_s=step_s,
-        step_variance_s2=step_variance_s2,
-        decode_kv_tokens=float(share @ (steps * (prompt + output / 2 + half_block))),
-        prefill_kv_tokens=float(share @ (prompt * (prompt / 2 + half_block))),
-        prefill_kv_token_s=float(
-            share @ (profile.per_prefill_token_s * prompt**2 / 2 + profile.per_prefill_attention_s * prompt**3 / 3)
-        ),
-        slots=_slots(profile, share, prompt, output, chunks),
-        prompt_points=_condense(share, prompt),
-        output_points=_condense(share, output),
-        joint_points=_condense_joint(share, prompt, output),
+        slots=slots,
+        _record=record,
+        _prompts=prompts,
+        _outputs=outputs,
+        _joint=joint,
+        **dict(zip(WORK_FIELDS, values[len(PROFILE_FIELDS) :], strict=True)),
     )
-
-
-def _step_moments(
-    profile: GpuProfile, share: np.ndarray, prompt: np.ndarray, output: np.ndarray, decode_s: float
-) -> tuple[float, float]:
-    """Mean and variance of the GPU time of a decode step over all steps, s and s^2; 0 where there is none."""
-    steps = output - 1
-    mean_steps = float(share @ steps)
-    if mean_steps <= 0:
-        return 0.0, 0.0
-    step_s = decode_s / mean_steps
-    # The context of a step is uniform between prompt + 1 and prompt + steps.
-    middle_s = profile.per_sequence_s + profile.per_context_token_s * (prompt + output / 2)
-    spread_s2 = profile.per_context_token_s**2 * (steps**2 - 1) / 12
-    variance_s2 = float(share @ (steps * ((middle_s - step_s) ** 2 + spread_s2))) / mean_steps
-    return step_s, max(variance_s2, 0.0)
-
-
-def _slots(profile: GpuProfile, share: np.ndarray, prompt: np.ndarray, output: np.ndarray, chunks: np.ndarray) -> int:
-    """Requests that fit at once.
-
-    A running request holds a ramp from 0 to its prompt while it prefills and from there to its full length while it
-    decodes; ``m`` requests fit if ``m mean + z sqrt(m) deviation`` does.
-    """
-    steps, half_block = output - 1, profile.block_tokens / 2
-    iterations = float(share @ (chunks + steps))
-    first = chunks * (prompt / 2 + half_block) + steps * (prompt + output / 2 + half_block)
-    second = chunks * prompt**2 / 3 + steps * (prompt**2 + prompt * output + output**2 / 3)
-    mean = float(share @ first) / iterations
-    spread = _OVERFLOW_QUANTILE * np.sqrt(max(float(share @ second) / iterations - mean**2, 0.0))
-    root = (np.sqrt(spread**2 + 4 * mean * profile.kv_tokens) - spread) / (2 * mean)
-    return max(1, min(profile.max_sequences, int(root**2)))
-
-
-def _groups(share: np.ndarray, values: np.ndarray, body_points: int, points_per_decade: int) -> np.ndarray:
-    """int64[n], the group of each value: equal shares in the body, ever finer towards the largest values."""
-    order = np.argsort(values, kind="stable")
-    ordered = share[order]
-    above = np.maximum(1 - (np.cumsum(ordered) - ordered / 2), 1e-6)
-    group = np.empty(len(values), dtype=np.int64)
-    group[order] = np.floor((1 - above) * body_points) + np.floor(-np.log10(above) * points_per_decade)
-    return group
-
-
-def _condense(share: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Condense a distribution to a few hundred points; group means are kept."""
-    _, index = np.unique(_groups(share, values, _BODY_POINTS, _POINTS_PER_DECADE), return_inverse=True)
-    mass = np.bincount(index, share)
-    return mass, np.bincount(index, share * values) / mass
-
-
-def _condense_joint(
-    share: np.ndarray, prompt: np.ndarray, output: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Condense a joint distribution to a few hundred points."""
-    by_output = _groups(share, output, *_JOINT_OUTPUT)
-    cell = _groups(share, prompt, *_JOINT_PROMPT) * (by_output.max() + 1) + by_output
-    _, index = np.unique(cell, return_inverse=True)
-    mass = np.bincount(index, share)
-    return mass, np.bincount(index, share * prompt) / mass, np.bincount(index, share * output) / mass

@@ -147,9 +147,9 @@ def _measured(result: SimulationResult, fleet: Fleet) -> tuple[_PoolRun, ...]:
 
 def _only(result: SimulationResult, pool: int) -> SimulationResult:
     """The requests of one pool."""
-    mask, n = result.pool == pool, len(result)
+    mask = result.pool == pool
     values = ((field.name, getattr(result, field.name)) for field in fields(result))
-    return replace(result, **{name: value[mask] for name, value in values if np.shape(value) == (n,)})
+    return replace(result, **{name: value[mask] for name, value in values if isinstance(value, np.ndarray)})
 
 
 def _measured_pool(result: SimulationResult, pool: Pool, arrival_s: np.ndarray) -> _PoolRun:

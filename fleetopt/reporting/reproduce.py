@@ -187,10 +187,11 @@ def _loads(fleets: Sequence[JudgedFleet]) -> _Section:
     return _Section(
         title="Do these fleets carry their load?",
         meaning=(
-            "Slots: of a GPU. Claimed: utilisation by the paper. Offered: the same by the paper's own service times, with "
-            "the requests that the pool really gets. Model: arrival rate / stability limit of the sound model, which reads prompts "
-            "and contexts as the simulator does; above 1 the pool fails, and 1 - 1 / load of its arrivals are never "
-            "served. Simulator: with what the requests without a first token grow by, as a share of the arrivals."
+            "Slots: of a GPU. Claimed: utilisation by the paper. Offered: the same by the paper's own service times, "
+            "with the requests that the pool really gets. Model: arrival rate / stability limit of the sound model, "
+            "which reads prompts and contexts as the simulator does; above 1 the pool fails, and 1 - 1 / load of its "
+            "arrivals are never served. Simulator: with what the requests without a first token grow by, as a share of "
+            "the arrivals."
         ),
         columns=("Workload", "Fleet", "Pool", "GPUs", "Slots", "Claimed", "Offered", "Model", "Simulator"),
         rows=rows,

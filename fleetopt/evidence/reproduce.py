@@ -324,7 +324,7 @@ def workload_lengths(workload: PublishedWorkload) -> JointLengths:
 
 def _mixtures(workload: PublishedWorkload, boundary_tokens: int | None, gamma: float) -> tuple[PoolMixture, ...]:
     """What each pool really gets."""
-    return split(workload_lengths(workload), boundary_tokens, gamma)
+    return split(workload_lengths(workload), () if boundary_tokens is None else (boundary_tokens,), gamma)
 
 
 def _with_slots(slots: int) -> GpuProfile:

@@ -59,7 +59,7 @@ def test_routing_alone_is_stable_with_far_fewer_slots_taken_and_far_later_tokens
 def test_fewest_gpus_is_the_fewest() -> None:
     """One less misses the target or the load; where idle GPUs are too slow there is no number."""
     fleet = published("azure", "FleetOpt")
-    short, _ = split(workload_lengths(fleet.workload), 4096, 2.0)
+    short, _ = split(workload_lengths(fleet.workload), (4096,), 2.0)
     profile = load_profile("fleetopt-a100").model_copy(update={"max_sequences": 256})
     rate = 1000.0 * short.requests
     needed = needed_pool("short", short, rate, profile, SLO_TTFT_P99_S)

@@ -147,7 +147,7 @@ def test_short_pools_are_offered_more_than_they_carry(workload: str, gamma: floa
     """
     plan = two_pool_fleet(problem(workload), BOUNDARY[workload], gamma)
     lengths = lengths_from_cdf(load_reference(workload).points, compressible_fraction=COMPRESSIBLE[workload])
-    short, long = split(lengths, BOUNDARY[workload], gamma)
+    short, long = split(lengths, (BOUNDARY[workload],), gamma)
     load = offered_utilization(plan.short, short.weight, short.prompt_tokens, short.output_tokens)
     assert load == pytest.approx(offered, rel=0.01)
     rates = [1000 * mixture.requests / (short.requests + long.requests) for mixture in (short, long)]

@@ -138,7 +138,12 @@ def fit(
     out: OutOption,
     iterations: Annotated[Path | None, typer.Option(help=_ITERATIONS_HELP, show_default=False)] = None,
     requests: Annotated[Path | None, typer.Option(help=_REQUESTS_HELP, show_default=False)] = None,
-    from_tokens: Annotated[int, typer.Option(help="With --iterations: fit to those of at least this many tokens.")] = 1,
+    from_tokens: Annotated[
+        int | None,
+        typer.Option(
+            help="With --iterations: fit to those of at least this many tokens. Default: 1.", show_default=False
+        ),
+    ] = None,
     usd_per_gpu_hour: Annotated[
         float | None, typer.Option(help="Price. Default: the start profile's.", show_default=False)
     ] = None,
@@ -147,11 +152,14 @@ def fit(
     """Fit a profile to a table of timed iterations, or to requests with the times that they saw."""
     _require_toml(out)
     _require_price(usd_per_gpu_hour)
-    require_range("--from-tokens", from_tokens, 1, 1_048_576)
+    if from_tokens is not None:
+        require_range("--from-tokens", from_tokens, 1, 1_048_576)
     begin = _load(start)
     if iterations is not None and requests is None:
-        file = _fitted_to_iterations(iterations, begin, name or out.stem, from_tokens)
+        file = _fitted_to_iterations(iterations, begin, name or out.stem, from_tokens or 1)
     elif requests is not None and iterations is None:
+        if from_tokens is not None:
+            raise InputError("--from-tokens: is for --iterations")
         file = _fitted_to_requests(requests, begin, name or out.stem)
     else:
         raise InputError("give either --iterations or --requests")

@@ -9,6 +9,7 @@ from scipy.optimize import nnls
 
 from fleetopt.errors import InputError
 from fleetopt.profiles.iterations import COEFFICIENTS
+from fleetopt.profiles.overlaps import work_of_answers
 from fleetopt.profiles.profile import GpuProfile
 from fleetopt.simulator import Fleet, Pool, simulate
 from fleetopt.workload.trace import Trace, trace_from_frame
@@ -32,7 +33,8 @@ _SHORTEST = 8
 _UNDETERMINED = 0.25
 """A relative standard error above this says that the requests do not fix a coefficient."""
 _ROUNDS = 8
-_BLOCK = 256
+_HOPELESS = 0.25
+"""A median error end to end above this is no fit."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -135,22 +137,22 @@ def fit_requests(observed: ObservedRequests, start: GpuProfile) -> RequestFit:
     Raises
     ------
     InputError
-        If the start profile does not hold the longest request, or too few requests can be used.
+        If the start profile does not hold the longest request, too few requests can be used, or nothing fits them.
 
     Notes
     -----
     From its first to its last token a request of m + 1 tokens sees m iterations. They last, together, ``W m + a (tokens
     decoded beside and by it) + b (context that those read) + p (prompt tokens prefilled meanwhile) + q (their
-    attention)``: linear in the coefficients. Which tokens those are follows from the requests that overlap with it,
-    each taken to decode at its own mean pace. A request that meets an idle replica adds its TTFT, ``chunks W' + p' k +
-    q' k^2 / 2``. Reweighted non-negative least squares; standard errors from the linear model, which takes requests as
-    independent and so is too sure of itself. A coefficient whose relative standard error is above 25 % is held at the
-    start profile's value and the others are fitted again. The simulator, which is no part of the fit, then runs the
-    same arrivals with the result.
+    attention)``: linear in the coefficients. Which tokens those are follows from the requests that overlap with it, see
+    :func:`fleetopt.profiles.overlaps.work_of_answers`. A request that meets an idle replica adds its TTFT, ``chunks W'
+    + p' k + q' k^2 / 2``. Reweighted non-negative least squares; standard errors from the linear model, which takes
+    requests as independent and so is too sure of itself. A coefficient whose relative standard error is above 25 % is
+    held at the start profile's value and the others are fitted again. The simulator, which is no part of the fit, then
+    runs the same arrivals with the result. Preemption is not in the model: a time with much of it is refused.
 
-    Of what the simulator made with known coefficients, a busy replica gives W, b and p back within 5 %, a and q within
-    15 %; one that idles now and then within 2 % and 5 %. Near saturation and with noisy clocks it is worse, and W takes
-    over what belongs to a: trust the check in the simulator, not a coefficient by itself.
+    Of what the simulator made with known coefficients, a busy replica gives W, b and p back within 2 %, a and q within
+    10 %; one that idles now and then within 1 % and 3 %. Noisy clocks make it worse, and near saturation W takes over
+    what belongs to a: trust the check in the simulator, not a coefficient by itself.
     """
     longest = int(observed.trace.total_tokens.max())
     if longest > start.context_limit_tokens:
@@ -171,6 +173,12 @@ def fit_requests(observed: ObservedRequests, start: GpuProfile) -> RequestFit:
     values, errors, is_free = _fit(work, taken_s, weight, begin)
     profile = _profile(start, values)
     ttft_s, e2e_s = _simulated(observed.trace, profile)
+    e2e_error = float(np.median(np.abs(e2e_s / observed.e2e_s - 1)))
+    if e2e_error > _HOPELESS:
+        raise InputError(
+            f"no coefficients explain these requests: the best are off by {e2e_error:.0%} end to end in the median; "
+            "take all requests of one replica, of a time when it neither preempts nor pauses"
+        )
     return RequestFit(
         profile=profile,
         standard_errors={name: float(error) for name, error in zip(COEFFICIENTS, errors, strict=True) if error >= 0},
@@ -178,7 +186,7 @@ def fit_requests(observed: ObservedRequests, start: GpuProfile) -> RequestFit:
         answers=len(answers),
         idle=len(prompts),
         ttft_error=float(np.median(np.abs(ttft_s / observed.ttft_s - 1))),
-        e2e_error=float(np.median(np.abs(e2e_s / observed.e2e_s - 1))),
+        e2e_error=e2e_error,
         ttft_p99_error=float(np.quantile(ttft_s, 0.99) / np.quantile(observed.ttft_s, 0.99) - 1),
         e2e_p99_error=float(np.quantile(e2e_s, 0.99) / np.quantile(observed.e2e_s, 0.99) - 1),
     )
@@ -186,32 +194,11 @@ def fit_requests(observed: ObservedRequests, start: GpuProfile) -> RequestFit:
 
 def _answers(observed: ObservedRequests) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What was computed between first and last token, float64[n, 5], how long that took, and in how many iterations."""
-    first_s = observed.trace.arrival_s + observed.ttft_s
-    last_s = observed.trace.arrival_s + observed.e2e_s
-    prompt = observed.trace.prompt_tokens.astype(np.float64)
-    steps = observed.trace.output_tokens - 1.0
-    taken_s = last_s - first_s
-    decoding = np.flatnonzero((steps > 0) & (taken_s > 0))
-    pace = np.zeros(len(steps))
-    pace[decoding] = steps[decoding] / taken_s[decoding]
-    used = decoding[steps[decoding] >= _SHORTEST]
-    order = np.argsort(first_s, kind="stable")
-    sums = [np.concatenate([[0.0], np.cumsum(values[order])]) for values in (prompt, prompt**2 / 2)]
-    rows = np.empty((len(used), len(COEFFICIENTS)))
-    rows[:, 0] = steps[used]
-    for block in np.array_split(np.arange(len(used)), max(1, -(-len(used) // _BLOCK))):
-        own = used[block][:, None]
-        begin = np.maximum(first_s[own], first_s[decoding])
-        end = np.minimum(last_s[own], last_s[decoding])
-        # How many iterations two requests share is known from the pace of either.
-        shared = np.maximum(end - begin, 0.0) * (pace[own] + pace[decoding]) / 2
-        context = prompt[decoding] + 1 + ((begin + end) / 2 - first_s[decoding]) * pace[decoding]
-        rows[block, 1] = shared.sum(axis=1)
-        rows[block, 2] = (shared * context).sum(axis=1)
-    for column, total in zip((3, 4), sums, strict=True):
-        until = np.searchsorted(first_s[order], last_s[used], side="right")
-        rows[:, column] = total[until] - total[np.searchsorted(first_s[order], first_s[used], side="right")]
-    return rows, taken_s[used], steps[used]
+    trace = observed.trace
+    first_s, last_s = trace.arrival_s + observed.ttft_s, trace.arrival_s + observed.e2e_s
+    used = np.flatnonzero((trace.output_tokens > _SHORTEST) & (last_s > first_s))
+    rows = work_of_answers(trace.arrival_s, first_s, last_s, trace.prompt_tokens, trace.output_tokens, used)
+    return rows, (last_s - first_s)[used], rows[:, 0]
 
 
 def _idle_prompts(observed: ObservedRequests, start: GpuProfile) -> tuple[np.ndarray, np.ndarray]:

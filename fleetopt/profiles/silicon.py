@@ -174,6 +174,7 @@ def read_silicon(target: Target) -> Silicon:
             engine = _Engine.build(sdk, target, system, backend_version)
             memory = _memory(sdk, target, system, backend_version)
             kv_blocks = int(memory["tolerance_adjusted"]["total_kv_size_tokens"]) // BLOCK_TOKENS
+            _require_room(target, kv_blocks * BLOCK_TOKENS)
             iterations, measured_share = _timed(engine, target, kv_blocks * BLOCK_TOKENS)
             model = _model(target)
         except (AssertionError, KeyError, RuntimeError, ValueError) as error:
@@ -190,7 +191,7 @@ def read_silicon(target: Target) -> Silicon:
         backend_version=backend_version,
         package_version=version(PACKAGE),
         dtype=_dtype(model),
-        has_experts=bool(getattr(model, "_num_experts", 0)),
+        has_experts=_has_experts(model),
         context_limit_tokens=int(model._context_length),
         memory_note=_memory_note(target, memory),
     )
@@ -202,7 +203,8 @@ def _sdk() -> ModuleType:
         from aiconfigurator_core import sdk  # noqa: PLC0415
     except ImportError as error:
         raise InputError(
-            f"the measured database is in {PACKAGE}, which is not installed: pip install 'fleetopt[profiles]'"
+            f"the measured database is in {PACKAGE}, which is not installed: pip install 'fleetopt[profiles]', or in a "
+            "checkout pip install '.[profiles]'"
         ) from error
     return sdk
 
@@ -254,7 +256,13 @@ def _model(target: Target) -> Any:
 def _dtype(model: Any) -> str:
     config = model.config
     modes = {"weights": config.gemm_quant_mode, "attention": config.fmha_quant_mode, "KV": config.kvcache_quant_mode}
+    if _has_experts(model):
+        modes["experts"] = config.moe_quant_mode
     return ", ".join(f"{name} {mode.name}" for name, mode in modes.items())
+
+
+def _has_experts(model: Any) -> bool:
+    return bool(getattr(model, "_num_experts", 0))
 
 
 def _memory(sdk: ModuleType, target: Target, system: str, backend_version: str) -> dict[str, Any]:
@@ -273,6 +281,14 @@ def _memory(sdk: ModuleType, target: Target, system: str, backend_version: str) 
         tolerance_fraction=target.kv_margin,
     )
     return answer
+
+
+def _require_room(target: Target, kv_tokens: int) -> None:
+    if kv_tokens < target.max_batched_tokens:
+        raise InputError(
+            f"{target.model} on {target.tensor_parallel} x {target.gpu}: leaves room for {kv_tokens:,} tokens of KV, "
+            f"less than the {target.max_batched_tokens:,} of one iteration; spread it over more GPUs with --tp"
+        )
 
 
 def _memory_note(target: Target, memory: dict[str, Any]) -> str:

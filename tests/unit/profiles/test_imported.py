@@ -130,6 +130,7 @@ def test_the_shipped_files_are_what_the_database_gives(name):
         ({"model": "meta-llama/Meta-Llama-3.1-9B"}, "near it: meta-llama/Meta-Llama-3.1-8B"),
         ({"gpu": "h900"}, "the database has a100_sxm"),
         ({"model": "meta-llama/Meta-Llama-3.1-70B"}, "no KV budget"),
+        ({"memory_fraction": 0.235}, "tokens of KV, less than the 2,048 of one iteration"),
         ({"tensor_parallel": 3}, "divisible by tp_size 3"),
         ({"gpu": "b60", "backend": "trtllm"}, "on b60 the database has vllm"),
     ],

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numba import njit
 
 from fleetopt.workload.lengths import JointLengths
 
@@ -44,22 +45,67 @@ def split(lengths: JointLengths, boundaries_tokens: Sequence[int], gamma: float)
     gamma : float
         At least 1; 1 compresses nothing.
     """
-    prompt, output = lengths.prompt_tokens, lengths.output_tokens
-    total, left = lengths.total_tokens, lengths.weight
-    natural = np.searchsorted(np.asarray(boundaries_tokens, dtype=np.float64), total, side="left")
-    parts: list[list[tuple[np.ndarray, np.ndarray, np.ndarray]]] = [[] for _ in range(len(boundaries_tokens) + 1)]
-    for pool, boundary in enumerate(boundaries_tokens):
-        in_band = (total > boundary) & (total <= gamma * boundary) & (boundary - output >= 1) & (left > 0)
-        compressed = np.where(in_band & (left == lengths.weight), left * lengths.compressible_fraction, 0.0)
-        left = left - compressed
-        is_compressed = compressed > 0
-        parts[pool].append((compressed[is_compressed], boundary - output[is_compressed], output[is_compressed]))
-    for pool, compressed_parts in enumerate(parts):
-        stays = (natural == pool) & (left > 0)
-        compressed_parts.insert(0, (left[stays], prompt[stays], output[stays]))
-    return tuple(
-        PoolMixture(weight=weight, prompt_tokens=prompts, output_tokens=outputs)
-        for weight, prompts, outputs in (
-            [np.concatenate(column) for column in zip(*part, strict=True)] for part in parts
-        )
+    return tuple(pool_mixture(lengths, boundaries_tokens, gamma, pool) for pool in range(len(boundaries_tokens) + 1))
+
+
+def pool_mixture(lengths: JointLengths, boundaries_tokens: Sequence[int], gamma: float, pool: int) -> PoolMixture:
+    """Mixture of one pool of :func:`split`, by its index from the shortest up."""
+    weight, prompt, output, _ = _select(
+        lengths.weight,
+        lengths.prompt_tokens,
+        lengths.output_tokens,
+        lengths.compressible_fraction,
+        np.array(boundaries_tokens, dtype=np.float64),
+        gamma,
+        pool,
     )
+    return PoolMixture(weight=weight, prompt_tokens=prompt, output_tokens=output)
+
+
+def compressed_requests(lengths: JointLengths, boundaries_tokens: Sequence[int], gamma: float) -> float:
+    """Weight of the requests that :func:`split` compresses."""
+    boundaries = np.array(boundaries_tokens, dtype=np.float64)
+    columns = (lengths.weight, lengths.prompt_tokens, lengths.output_tokens, lengths.compressible_fraction)
+    return sum(float(_select(*columns, boundaries, gamma, pool)[3]) for pool in range(len(boundaries)))
+
+
+@njit(cache=True, nogil=True)
+def _select(
+    weight: np.ndarray,
+    prompt: np.ndarray,
+    output: np.ndarray,
+    compressible: np.ndarray,
+    boundaries: np.ndarray,
+    gamma: float,
+    pool: int,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Weight, prompt and output of what a pool gets, the compressed last, and the weight of these."""
+    n_points, n_boundaries = len(weight), len(boundaries)
+    taken = np.empty((3, 2 * n_points))
+    n_taken = 0
+    compressed_for = np.full(n_points, -1)
+    for point in range(n_points):
+        total = prompt[point] + output[point]
+        natural = n_boundaries
+        for below in range(n_boundaries - 1, -1, -1):
+            boundary = boundaries[below]
+            if total <= boundary:
+                natural = below
+            elif total <= gamma * boundary and boundary - output[point] >= 1 and compressible[point] > 0:
+                compressed_for[point] = below
+        stays = weight[point]
+        if compressed_for[point] >= 0:
+            stays -= weight[point] * compressible[point]
+        if natural == pool and stays > 0:
+            taken[0, n_taken], taken[1, n_taken], taken[2, n_taken] = stays, prompt[point], output[point]
+            n_taken += 1
+    squeezed = 0.0
+    for point in range(n_points):
+        if compressed_for[point] == pool:
+            squeezed += weight[point] * compressible[point]
+            taken[0, n_taken] = weight[point] * compressible[point]
+            taken[1, n_taken] = boundaries[pool] - output[point]
+            taken[2, n_taken] = output[point]
+            n_taken += 1
+    columns = taken[:, :n_taken].copy()
+    return columns[0], columns[1], columns[2], squeezed

@@ -1,6 +1,6 @@
 """What the planner answers."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from fleetopt.profiles import GpuProfile
 from fleetopt.simulator import Fleet, Pool
@@ -20,6 +20,9 @@ class PoolPlan:
     replicas : int
         Replicas to run, spares included.
     spare_replicas : int
+        Those of them that do not have to carry the load: spares, and what availability or a minimum adds.
+    gpus : int
+        GPUs to buy, whole nodes of them.
     max_context_tokens : int
     arrival_rate_rps : float
     slots_per_replica : int
@@ -38,6 +41,7 @@ class PoolPlan:
     profile: GpuProfile
     replicas: int
     spare_replicas: int
+    gpus: int
     max_context_tokens: int
     arrival_rate_rps: float
     slots_per_replica: int
@@ -54,14 +58,9 @@ class PoolPlan:
         return self.replicas - self.spare_replicas
 
     @property
-    def gpus(self) -> int:
-        """GPUs of the pool, spares included."""
-        return self.replicas * self.profile.gpus_per_replica
-
-    @property
     def usd_per_hour(self) -> float:
-        """Price of the pool on demand, spares included."""
-        return self.replicas * self.profile.usd_per_replica_hour
+        """Price of the pool on demand, all its GPUs included."""
+        return self.gpus * self.profile.usd_per_gpu_hour
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +93,14 @@ class FleetPlan:
         return on_demand - self.commitment_saving_usd_per_hour + self.compression_usd_per_hour
 
     @property
+    def gpus_by_profile(self) -> dict[str, int]:
+        """GPUs to buy of each profile, by its name."""
+        gpus: dict[str, int] = {}
+        for pool in self.pools:
+            gpus[pool.profile.name] = gpus.get(pool.profile.name, 0) + pool.gpus
+        return gpus
+
+    @property
     def replicas(self) -> int:
         """Replicas of all pools, spares included."""
         return sum(pool.replicas for pool in self.pools)
@@ -118,7 +125,7 @@ class FleetPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """Boundaries and a band that the search sized: a plan, or the reason why there is none."""
+    """Boundaries and a band, sized: the cheapest plan that they allow, or the reason why there is none."""
 
     boundaries_tokens: tuple[int, ...]
     gamma: float
@@ -127,24 +134,65 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SearchEffort:
+    """What a search did.
+
+    Attributes
+    ----------
+    cells : int
+        Fleets of boundaries, a band and a GPU type for each pool that are not infeasible by their bounds.
+    opened : int
+        Those of them of which a pool was sized by the full model; the bounds ruled out the rest.
+    pools_sized : int
+    """
+
+    cells: int
+    opened: int
+    pools_sized: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Infeasibility:
+    """Why no plan is feasible, and what would be.
+
+    Attributes
+    ----------
+    binding : str
+        The constraint that rules every plan out, with names and numbers.
+    nearest : str
+        The least change that makes a plan feasible, in words; empty where none was found.
+    ttft_factor, tpot_p99_s, arrival_rate_rps : float or None
+        The change as a number: by what to multiply the targets of the TTFT, the least target of the P99 TPOT, s, or the
+        highest rate, 1/s; the one that applies.
+    plan : FleetPlan or None
+        The plan that is feasible then.
+    """
+
+    binding: str
+    nearest: str = ""
+    ttft_factor: float | None = None
+    tpot_p99_s: float | None = None
+    arrival_rate_rps: float | None = None
+    plan: FleetPlan | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanResult:
-    """The answer: the cheapest plan, or why there is none, with the baselines beside it.
+    """The answer: the cheapest plan, or why there is none.
 
     Attributes
     ----------
     plan : FleetPlan or None
-    reason : str
-        Why no plan is feasible; empty when there is one.
-    homogeneous : FleetPlan or None
-        The cheapest fleet of one pool.
-    pool_routing : FleetPlan or None
-        The cheapest fleet of two pools without compression.
-    candidates : tuple of Candidate
-        All that was sized.
+    infeasibility : Infeasibility or None
+        Where there is no plan.
+    effort : SearchEffort or None
     """
 
     plan: FleetPlan | None
-    reason: str = ""
-    homogeneous: FleetPlan | None = None
-    pool_routing: FleetPlan | None = None
-    candidates: tuple[Candidate, ...] = field(default=(), repr=False)
+    infeasibility: Infeasibility | None = None
+    effort: SearchEffort | None = None
+
+    @property
+    def reason(self) -> str:
+        """Why no plan is feasible; empty when there is one."""
+        return self.infeasibility.binding if self.infeasibility else ""

@@ -5,12 +5,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+
 from fleetopt.errors import InputError
 from fleetopt.profiles import GpuProfile
 from fleetopt.workload.lengths import JointLengths
 
 POOL_NAMES = {1: ("all",), 2: ("short", "long"), 3: ("short", "middle", "long")}
 """Names of a fleet's pools, short context first, by their number."""
+
+LATE_SHARE = 0.01
+"""Share of a pool's requests that may miss a target: targets are of the P99."""
 
 SlotMode = Literal["statistical", "worst-case"]
 """How many requests a replica is taken to hold.
@@ -164,10 +169,21 @@ class Problem:
             raise InputError(f"max_pools is {self.max_pools}; a fleet has one to three pools")
         if not (self.max_gamma >= 1 and self.gamma_step > 0):
             raise InputError("max_gamma is at least 1 and gamma_step above 0")
-        if self.usd_per_compressed_request < 0:
-            raise InputError("usd_per_compressed_request cannot be negative")
+        if not (math.isfinite(self.usd_per_compressed_request) and self.usd_per_compressed_request >= 0):
+            raise InputError("usd_per_compressed_request must be finite and cannot be negative")
+        if self.boundaries_tokens is not None and min(self.boundaries_tokens, default=1) < 1:
+            raise InputError(f"a boundary of {min(self.boundaries_tokens)} tokens; the least is 1")
         if not 0 < self.kv_overflow_probability < 1:
             raise InputError(f"kv_overflow_probability is {self.kv_overflow_probability:g}; it lies between 0 and 1")
+
+    @property
+    def boundary_candidates(self) -> tuple[int, ...]:
+        """Boundaries to try, increasing: those that leave requests on both sides, uncompressed."""
+        total = self.lengths.total_tokens
+        given = self.boundaries_tokens
+        candidates = np.unique(np.floor(total) if given is None else np.asarray(given, dtype=np.float64))
+        splits = (candidates >= total[0]) & (candidates < total[-1]) & (candidates < self.max_context_tokens)
+        return tuple(int(tokens) for tokens in candidates[splits])
 
     @property
     def gammas(self) -> tuple[float, ...]:

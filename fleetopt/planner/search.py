@@ -1,19 +1,51 @@
-"""The search: every boundary, band and profile per pool; the cheapest fleet that holds, and the baselines beside it."""
+"""The search: boundaries, bands and GPU types; the cheapest fleet that holds, found best first."""
 
-from fleetopt.planner.mixture import PoolMixture, split
-from fleetopt.planner.plan import Candidate, FleetPlan, PlanResult, PoolPlan
-from fleetopt.planner.problem import POOL_NAMES, Problem
-from fleetopt.planner.sizing import PoolRequirements, size_pool
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fleetopt.planner.cells import (
+    NO_POOL,
+    Bounded,
+    Cells,
+    Outer,
+    PoolTable,
+    bounded,
+    cells_of_three,
+    cells_of_two,
+    first_cell,
+    most_loaded,
+    precedes,
+    price_of,
+)
+from fleetopt.planner.engine import pool_work
+from fleetopt.planner.fleet import compression_price, fleet_plan, pool_case
+from fleetopt.planner.mixture import pool_mixture, split
+from fleetopt.planner.plan import FleetPlan, PlanResult, SearchEffort
+from fleetopt.planner.problem import Problem
+from fleetopt.planner.sizing import (
+    PoolCase,
+    PoolRequirements,
+    Unfit,
+    describe_pool,
+    fit_work,
+    most_replicas,
+    shortfall,
+    smallest,
+)
 from fleetopt.queueing.pool import predict_pool
-from fleetopt.queueing.work import request_work
+from fleetopt.queueing.work import RequestWork
+
+_DEARER = 1.25
+"""By how much the price may rise from one attempt to find a feasible fleet of three pools to the next."""
 
 
 def plan_fleet(problem: Problem) -> PlanResult:
-    """Find the cheapest fleet of one or two pools that meets the target.
+    """Find the cheapest fleet of one to three pools that meets every target and constraint.
 
-    Every boundary among :func:`candidate_boundaries` and every band gamma = 1.0, 1.1, ... up to the cap is sized, each
-    pool with the profile that makes it cheapest. Of fleets of equal price the one with fewer replicas, then with fewer
-    pools, then with less compression wins.
+    Every boundary of ``problem.boundary_candidates`` (every pair for three pools), every band and every GPU type per
+    pool is covered. Of fleets of equal price the one with fewer replicas, then with fewer pools, then with less
+    compression, then with the more even pools wins, then the lower boundaries and the offers named first.
 
     Parameters
     ----------
@@ -23,89 +55,205 @@ def plan_fleet(problem: Problem) -> PlanResult:
     -------
     PlanResult
 
+    Notes
+    -----
+    Best first: the cell whose lower bound (:mod:`fleetopt.planner.bounds`) comes first is sized by the full model, pool
+    by pool, and put back with what was found; the first to come up sized is the optimum, the same as that of
+    exhaustive evaluation (`fleetopt.planner.surface.cost_surface`).
+
     References
     ----------
     FleetOpt, arXiv 2603.16514, Algorithm 1; unlike it, the short pool is described with its compressed requests and
-    the prefill is that of the loaded iteration.
+    the prefill is that of the loaded iteration. A. H. Land and A. G. Doig (1960), Econometrica 28(3), for the method.
     """
-    homogeneous = _size(problem, (), 1.0)
-    candidates = [homogeneous]
-    for boundary in candidate_boundaries(problem):
-        candidates += [_size(problem, (boundary,), gamma) for gamma in problem.gammas]
-    chosen = _cheapest(candidates)
-    return PlanResult(
-        plan=chosen,
-        reason="" if chosen else homogeneous.reason,
-        homogeneous=homogeneous.plan,
-        pool_routing=_cheapest([c for c in candidates if c.boundaries_tokens and c.gamma == 1]),
-        candidates=tuple(candidates),
-    )
+    choice, effort = cheapest(problem)
+    if choice is not None:
+        return PlanResult(plan=describe(problem, choice), effort=effort)
+    from fleetopt.planner.infeasible import explain  # it searches itself
+
+    return PlanResult(plan=None, infeasibility=explain(problem), effort=effort)
 
 
-def candidate_boundaries(problem: Problem) -> list[int]:
-    """Boundaries to try: 2^k and 1.5 x 2^k tokens, as in the published CDFs, that leave requests on both sides."""
-    total = problem.lengths.total_tokens
-    grid = sorted({size for k in range(6, 24) for size in (2**k, 3 * 2 ** (k - 1))})
-    return [size for size in grid if total[0] <= size < total[-1] and size < problem.max_context_tokens]
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Choice:
+    """A fleet, sized but not yet described: its pools with their work and loaded replicas."""
+
+    boundaries_tokens: tuple[int, ...]
+    gamma: float
+    pools: tuple[tuple[PoolCase, RequestWork, int], ...]
 
 
-def _size(problem: Problem, boundaries: tuple[int, ...], gamma: float) -> Candidate:
-    """Size the pools that a boundary and a band give."""
-    mixtures = split(problem.lengths, boundaries, gamma)
-    requests = sum(mixture.requests for mixture in mixtures)
-    if len(mixtures) == 2 and min(mixture.requests for mixture in mixtures) <= 0:
-        return Candidate(boundaries_tokens=boundaries, gamma=gamma, plan=None, reason="a pool gets no request")
-    limits = (*boundaries, problem.max_context_tokens)
-    pools: list[PoolPlan] = []
-    for name, mixture, limit in zip(POOL_NAMES[len(mixtures)], mixtures, limits, strict=True):
-        sized = _cheapest_pool(problem, name, mixture, problem.arrival_rate_rps * mixture.requests / requests, limit)
-        if isinstance(sized, str):
-            return Candidate(boundaries_tokens=boundaries, gamma=gamma, plan=None, reason=sized)
-        pools.append(sized)
-    plan = FleetPlan(pools=tuple(pools), boundaries_tokens=boundaries, gamma=gamma)
-    return Candidate(boundaries_tokens=boundaries, gamma=gamma, plan=plan)
+def cheapest(
+    problem: Problem,
+    *,
+    fewest_pools: int = 1,
+    most_pools: int | None = None,
+    gammas: tuple[float, ...] | None = None,
+) -> tuple[Choice | None, SearchEffort]:
+    """Find the cheapest fleet; None where no fleet is feasible.
+
+    Parameters
+    ----------
+    problem : Problem
+    fewest_pools, most_pools : int
+        How many pools it may have; at most, by default, as many as the problem says.
+    gammas : tuple of float, optional
+        Bands to try, increasing from 1, instead of the problem's.
+    """
+    most_pools = problem.max_pools if most_pools is None else most_pools
+    boundaries = problem.boundary_candidates if most_pools > 1 else ()
+    bands = problem.gammas if gammas is None else gammas
+    arrays = bounded(problem, boundaries, bands)
+    table, cells, outer = cells_of_two(problem, arrays, fewest_pools, min(most_pools, 2))
+    search = _Search(problem, boundaries, bands, arrays.terms, table, cells)
+    found = search.run()
+    if most_pools > 2:
+        found = _with_three(search, arrays, outer, found)
+    return (None if found is None else search.choice(found)), search.effort()
 
 
-def _cheapest_pool(
-    problem: Problem, name: str, mixture: PoolMixture, arrival_rate_rps: float, limit: int
-) -> PoolPlan | str:
-    """The profile that makes the pool cheapest; or why none can."""
-    requirements = PoolRequirements(
-        slo_ttft_p99_s=problem.slo.ttft_of(name),
-        max_utilization=problem.max_utilization,
-        spare_replicas=problem.spare_replicas,
-        max_context_tokens=limit,
-    )
-    profiles = [offer.profile for offer in problem.offers]
-    sized = [size_pool(name, mixture, arrival_rate_rps, profile, requirements) for profile in profiles]
-    pools = [pool for pool in sized if isinstance(pool, PoolPlan)]
-    if not pools:
-        return "; ".join(str(reason) for reason in sized)
-    return min(pools, key=lambda pool: (pool.usd_per_hour, pool.replicas))
+def _with_three(search: "_Search", arrays: Bounded, outer: Outer, found: int | None) -> int | None:
+    """The first cell when fleets of three pools come to the others.
+
+    Only those that may be as cheap as the best of the others are made. Where there is none, the cheapest come first,
+    and dearer ones until one is feasible.
+    """
+    table, cells = search.table, search.cells
+    most_usd = -np.inf if found is None else float(cells.usd[found])
+    while True:
+        with_middle, threes, next_usd = cells_of_three(search.problem, arrays, table, outer, most_usd)
+        search.extend(with_middle, cells, threes)
+        best = search.run()
+        if best is not None or next_usd == np.inf:
+            return best
+        most_usd = max(_DEARER * most_usd, next_usd)
 
 
-def _cheapest(candidates: list[Candidate]) -> FleetPlan | None:
-    """The cheapest plan; ties go to fewer replicas, fewer pools, less compression, more even pools."""
-    plans = [candidate.plan for candidate in candidates if candidate.plan is not None]
-    return min(
-        plans,
-        key=lambda plan: (
-            round(plan.usd_per_hour, 9),
-            plan.replicas,
-            len(plan.pools),
-            plan.gamma,
-            -min(pool.arrival_rate_rps for pool in plan.pools),
-            plan.boundaries_tokens,
-        ),
-        default=None,
-    )
+@dataclass(eq=False)
+class _Search:
+    """Best first over cells: what is known of their pools, and what was sized for it."""
+
+    problem: Problem
+    boundaries: tuple[int, ...]
+    gammas: tuple[float, ...]
+    terms: np.ndarray
+    table: PoolTable
+    cells: Cells
+    works: dict[int, tuple[PoolCase, RequestWork | Unfit]] = field(default_factory=dict)
+    sized: dict[int, tuple[PoolCase, RequestWork, int]] = field(default_factory=dict)
+    complete: set[int] = field(default_factory=set)
+    opened: set[int] = field(default_factory=set)
+    best: int | None = None
+    is_loose: bool = False
+    """Whether the last bound that was put to the test was too low; then the most replicas are tried first."""
+
+    def run(self) -> int | None:
+        """The first cell once all its pools are sized; None if no cell is feasible."""
+        while (cell := first_cell(self.terms, self.table, self.cells)) >= 0:
+            if cell in self.complete:
+                return cell
+            self.opened.add(cell)
+            unsized = [pool for pool in self._pools(cell) if pool not in self.sized]
+            if unsized:
+                self._size(cell, max(unsized, key=lambda pool: float(self.table.loaded[pool])))
+            if all(pool in self.sized for pool in self._pools(cell)):
+                self._complete(cell)
+        return None
+
+    def extend(self, table: PoolTable, cells: Cells, more: Cells) -> None:
+        """Take a table that has more pools, and more cells behind those that were given first."""
+        n_pools, n_cells = int(self.cells.pools.max(initial=-1)) + 1, len(cells.usd)
+        self.works = {pool: work for pool, work in self.works.items() if pool < n_pools}
+        self.sized = {pool: sized for pool, sized in self.sized.items() if pool < n_pools}
+        self.complete = {cell for cell in self.complete if cell < n_cells}
+        self.table = table
+        self.cells = Cells(*(np.concatenate(pair) for pair in zip(cells, more, strict=True)))
+
+    def choice(self, cell: int) -> Choice:
+        """A complete cell as a fleet."""
+        pools = self._pools(cell)
+        ends = [int(self.table.place[pool, 2]) for pool in pools[:-1]]
+        return Choice(
+            boundaries_tokens=tuple(self.boundaries[end] for end in ends),
+            gamma=self.gammas[int(self.cells.gamma[cell])],
+            pools=tuple(self.sized[pool] for pool in pools),
+        )
+
+    def effort(self) -> SearchEffort:
+        """What was done so far."""
+        return SearchEffort(cells=len(self.cells.usd), opened=len(self.opened), pools_sized=len(self.works))
+
+    def _pools(self, cell: int) -> list[int]:
+        return [int(pool) for pool in self.cells.pools[cell] if pool != NO_POOL]
+
+    def _size(self, cell: int, pool: int) -> None:
+        """Size a pool by the full model as far as the cell can still be the best, and note in the table what is found.
+
+        Where not even the most replicas with which it can do, that is all there is to know for now.
+        """
+        if pool not in self.works:
+            case = self._case(pool)
+            self.works[pool] = case, fit_work(self.problem, case)
+        case, work = self.works[pool]
+        if isinstance(work, Unfit):
+            self.table.loaded[pool] = np.inf
+            return
+        required, rate = PoolRequirements.of(self.problem, case.name), case.arrival_rate_rps
+        limit = most_replicas(work, rate, required)
+        most = limit
+        if self.best is not None:
+            most = min(limit, int(most_loaded(cell, pool, self.best, self.terms, self.table, self.cells)))
+        known, found = int(self.table.loaded[pool]), None
+        if most == limit or not self.is_loose or shortfall(work, rate, most, required) is None:
+            found = smallest(work, rate, required, most)
+            self.is_loose = found != known
+        if found is None:
+            self.table.loaded[pool] = np.inf if most == limit else most + 1
+        else:
+            self.sized[pool], self.table.loaded[pool] = (case, work, found), found
+
+    def _case(self, pool: int) -> PoolCase:
+        index, lower, upper, gamma, offer = (int(entry) for entry in self.table.place[pool])
+        ends = [self.boundaries[end] for end in (lower, upper) if end != NO_POOL]
+        name = _name(lower != NO_POOL, upper != NO_POOL)
+        mixture = pool_mixture(self.problem.lengths, ends, self.gammas[gamma], index)
+        return pool_case(
+            self.problem,
+            name,
+            self.problem.offers[offer],
+            mixture,
+            self.problem.max_context_tokens if upper == NO_POOL else self.boundaries[upper],
+        )
+
+    def _complete(self, cell: int) -> None:
+        """Replace what was only bounded of a cell whose pools are sized: how even it is and what compression costs."""
+        choice = self.choice(cell)
+        rates = [case.arrival_rate_rps for case, _, _ in choice.pools]
+        self.cells.evenness[cell] = min(rates) / self.problem.arrival_rate_rps
+        self.cells.extra_usd[cell] = compression_price(self.problem, choice.boundaries_tokens, choice.gamma)
+        self.cells.usd[cell], self.cells.replicas[cell] = price_of(cell, self.terms, self.table, self.cells)
+        self.complete.add(cell)
+        if self.best is None or precedes(cell, self.best, self.cells):
+            self.best = cell
+
+
+def _name(has_lower: bool, has_upper: bool) -> str:
+    """Name of the pool between two boundaries either of which may be missing."""
+    return {(False, False): "all", (False, True): "short", (True, True): "middle", (True, False): "long"}[
+        has_lower, has_upper
+    ]
+
+
+def describe(problem: Problem, choice: Choice) -> FleetPlan:
+    """The plan that a choice is, with what the model predicts of it."""
+    pools = tuple(describe_pool(problem, *sized) for sized in choice.pools)
+    return fleet_plan(problem, choice.boundaries_tokens, choice.gamma, pools)
 
 
 def prediction_caveats(plan: FleetPlan, problem: Problem) -> tuple[str, ...]:
     """Why not to trust the figures of a plan without simulation, a sentence for each reason and pool; mostly none."""
     found = []
     for pool, mixture in zip(plan.pools, split(problem.lengths, plan.boundaries_tokens, plan.gamma), strict=True):
-        work = request_work(pool.profile, mixture.weight, mixture.prompt_tokens, mixture.output_tokens)
-        prediction = predict_pool(work, pool.arrival_rate_rps, pool.loaded_replicas)
+        prediction = predict_pool(pool_work(pool.profile, mixture), pool.arrival_rate_rps, pool.loaded_replicas)
         found += [f"{pool.name} pool: {caveat}" for caveat in (prediction.caveats if prediction else ())]
     return tuple(found)

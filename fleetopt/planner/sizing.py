@@ -1,162 +1,274 @@
 """Sizing of one pool: the smallest number of replicas that holds, by the queueing model."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
 
+from fleetopt.planner.engine import pool_profile, pool_work
 from fleetopt.planner.mixture import PoolMixture
+from fleetopt.planner.moments import late_share, request_coefficients
 from fleetopt.planner.plan import PoolPlan
-from fleetopt.profiles import GpuProfile
+from fleetopt.planner.problem import LATE_SHARE, Offer, Problem
+from fleetopt.planner.provision import Provision
 from fleetopt.queueing.pool import PoolPrediction, predict_pool
 from fleetopt.queueing.stability import token_budget_load
-from fleetopt.queueing.work import RequestWork, request_work
+from fleetopt.queueing.work import RequestWork
 
-_P99 = 0.99
-_MAX_REPLICAS = 1_000_000
+_REPLICAS_PER_REQUEST, _LEAST_TRIED = 10, 16
+"""With ten replicas for each request that would run if all ran alone, and sixteen more, nobody waits for anybody."""
+_SLACK = 1e-9
+_FIRST_STEP, _STEP_GROWTH = 32, 3
+"""The first step up from the lower bound is one part in so many of it; each next one is so many times as long."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoolRequirements:
-    """What a pool has to meet."""
+    """What the replicas of a pool that carry its load have to meet.
 
-    slo_ttft_p99_s: float
+    Attributes
+    ----------
+    ttft_p99_s, tpot_p99_s : float
+        Targets, s; the latter may be infinite.
+    max_utilization : float
+    """
+
+    ttft_p99_s: float
+    tpot_p99_s: float
     max_utilization: float
-    spare_replicas: int
-    max_context_tokens: int
+
+    @classmethod
+    def of(cls, problem: Problem, name: str) -> "PoolRequirements":
+        """What a problem asks of the pool of that name."""
+        return cls(
+            ttft_p99_s=problem.slo.ttft_of(name),
+            tpot_p99_s=problem.slo.tpot_p99_s,
+            max_utilization=problem.max_utilization,
+        )
 
 
-def size_pool(
-    name: str,
-    mixture: PoolMixture,
-    arrival_rate_rps: float,
-    profile: GpuProfile,
-    requirements: PoolRequirements,
-) -> PoolPlan | str:
-    """Smallest pool of one profile that meets the target, spares added; or, as text, why there is none.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unfit:
+    """Why no number of replicas will do.
 
-    Parameters
+    Attributes
+    ----------
+    binding : str
+        The constraint, in a few words.
+    reason : str
+        The same with names and numbers.
+    """
+
+    binding: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PoolCase:
+    """A pool to size.
+
+    Attributes
     ----------
     name : str
+    offer : Offer
     mixture : PoolMixture
     arrival_rate_rps : float
         Rate of the pool, 1/s.
-    profile : GpuProfile
-    requirements : PoolRequirements
+    max_context_tokens : int
     """
-    if profile.context_limit_tokens < requirements.max_context_tokens:
-        return (
-            f"{profile.name} holds {profile.context_limit_tokens:,} tokens, "
-            f"the {name} pool needs {requirements.max_context_tokens:,}"
-        )
-    work = request_work(profile, mixture.weight, mixture.prompt_tokens, mixture.output_tokens)
-    unloaded_s = work.unloaded_ttft_quantile_s(_P99)
-    if unloaded_s > requirements.slo_ttft_p99_s:
-        return (
-            f"the {name} pool's P99 TTFT is {unloaded_s:.3g} s on idle {profile.name} replicas, "
-            f"above the target of {requirements.slo_ttft_p99_s:g} s"
-        )
-    smallest = _smallest(work, arrival_rate_rps, requirements)
-    if smallest is None:
-        return f"the {name} pool misses the target even with {_MAX_REPLICAS:,} {profile.name} replicas"
-    replicas, binding = smallest
-    return _describe(name, work, arrival_rate_rps, replicas, requirements, binding)
+
+    name: str
+    offer: Offer
+    mixture: PoolMixture
+    arrival_rate_rps: float
+    max_context_tokens: int
 
 
-def resize_pool(pool: PoolPlan, mixture: PoolMixture, loaded_replicas: int, binding: str) -> PoolPlan:
-    """The same pool with another number of replicas, and what the model predicts of it.
+def size_pool(problem: Problem, case: PoolCase) -> PoolPlan | Unfit:
+    """Smallest pool that meets what the problem asks, with what it has beyond its load; or why there is none.
 
-    Raises
-    ------
-    ValueError
-        If the model finds that number unstable.
+    Parameters
+    ----------
+    problem : Problem
+        Gives targets, cap, spares and the rest; its own lengths and rate do not matter here.
+    case : PoolCase
     """
-    work = request_work(pool.profile, mixture.weight, mixture.prompt_tokens, mixture.output_tokens)
-    requirements = PoolRequirements(
-        slo_ttft_p99_s=np.inf,
-        max_utilization=1.0,
-        spare_replicas=pool.spare_replicas,
-        max_context_tokens=pool.max_context_tokens,
-    )
-    return _describe(pool.name, work, pool.arrival_rate_rps, loaded_replicas, requirements, binding)
+    work = fit_work(problem, case)
+    if isinstance(work, Unfit):
+        return work
+    required = PoolRequirements.of(problem, case.name)
+    loaded = smallest(work, case.arrival_rate_rps, required)
+    if loaded is None:
+        return _never_enough(case, work, required)
+    return describe_pool(problem, case, work, loaded)
 
 
-def _describe(
-    name: str,
-    work: RequestWork,
-    arrival_rate_rps: float,
-    replicas: int,
-    requirements: PoolRequirements,
-    binding: str,
-) -> PoolPlan:
-    """A pool of ``replicas`` loaded replicas and its spares, with its prediction."""
-    prediction = predict_pool(work, arrival_rate_rps, replicas)
-    if prediction is None:
-        raise ValueError(f"{replicas} replicas of {work.profile.name} are unstable at {arrival_rate_rps:g} requests/s")
-    return PoolPlan(
-        name=name,
-        profile=work.profile,
-        replicas=replicas + requirements.spare_replicas,
-        spare_replicas=requirements.spare_replicas,
-        max_context_tokens=requirements.max_context_tokens,
-        arrival_rate_rps=arrival_rate_rps,
-        slots_per_replica=work.slots,
-        slot_utilization=prediction.state.running / work.profile.max_sequences,
-        kv_utilization=prediction.state.kv_utilization,
-        ttft_p99_s=prediction.ttft.quantile(_P99),
-        tpot_p99_s=_tpot_p99_s(prediction),
-        residence_s=work.iterations * prediction.state.iteration_s,
-        binding=binding,
-    )
+def fit_work(problem: Problem, case: PoolCase) -> RequestWork | Unfit:
+    """What a pool's requests ask of a replica; or why no number of replicas can be enough, found without the model."""
+    profile, limit, name = case.offer.profile, case.max_context_tokens, case.name
+    if profile.context_limit_tokens < limit:
+        reason = f"{profile.name} holds {profile.context_limit_tokens:,} tokens, the {name} pool needs {limit:,}"
+        return Unfit(binding="context limit", reason=reason)
+    required, mixture = PoolRequirements.of(problem, name), case.mixture
+    late = late_share(mixture.weight, mixture.prompt_tokens, request_coefficients(profile), required.ttft_p99_s)
+    if late > LATE_SHARE:
+        return Unfit(
+            binding="P99 TTFT",
+            reason=f"{late:.2%} of the {name} pool's requests miss the TTFT target of {required.ttft_p99_s:g} s "
+            f"on idle {profile.name} replicas; 1% may",
+        )
+    work = pool_work(pool_profile(problem, profile, limit), mixture)
+    if work.base_s > required.tpot_p99_s and work.steps > 0:
+        return Unfit(
+            binding="P99 TPOT",
+            reason=f"an iteration of {profile.name} takes at least {work.base_s:.3g} s, "
+            f"more than the {name} pool's P99 TPOT target of {required.tpot_p99_s:g} s",
+        )
+    return work
 
 
-def _tpot_p99_s(prediction: PoolPrediction) -> float:
-    """P99 time per output token, s; where no request has two tokens, the time of an iteration."""
-    quantile_s = prediction.tpot.quantile(_P99)
-    return prediction.state.iteration_s if np.isnan(quantile_s) else quantile_s
+def _never_enough(case: PoolCase, work: RequestWork, required: PoolRequirements) -> Unfit:
+    """Why even the most replicas that are tried are not enough."""
+    most = most_replicas(work, case.arrival_rate_rps, required)
+    missed = str(shortfall(work, case.arrival_rate_rps, most, required))
+    replicas = f"{most:,} {work.profile.name} replicas"
+    return Unfit(binding=missed, reason=f"the {case.name} pool misses the {missed} target even with {replicas}")
 
 
-def _loads(work: RequestWork, prediction: PoolPrediction) -> dict[str, float]:
-    """Load of each resource of a replica as a share of its capacity."""
-    state = prediction.state
-    return {
-        "token budget": state.budget_load,
-        "prefill": state.prefill_load,
-        "slots": state.running / work.slots,
-    }
+def smallest(
+    work: RequestWork, arrival_rate_rps: float, required: PoolRequirements, at_most: int | None = None
+) -> int | None:
+    """Smallest number of replicas that meets everything; None where ``at_most``, or :func:`most_replicas`, do not.
+
+    Starts at what work alone asks for (see :mod:`fleetopt.planner.bounds`), where most searches end, steps up until a
+    number holds and bisects back. That takes it that with one more replica what held still holds. It does in the model
+    but near the edge of a target, by the resolution of its distributions; the number found always holds, and the one
+    below it does not.
+    """
+    at_most = most_replicas(work, arrival_rate_rps, required) if at_most is None else at_most
+    low = fewest_by_work(work, arrival_rate_rps, required) - 1
+    high, step = low + 1, max(1, low // _FIRST_STEP)
+    while high > at_most or shortfall(work, arrival_rate_rps, high, required) is not None:
+        if high >= at_most:
+            return None
+        low, high = high, min(high + step, at_most)
+        step *= _STEP_GROWTH
+    while high - low > 1:
+        middle = (low + high) // 2
+        if shortfall(work, arrival_rate_rps, middle, required) is None:
+            high = middle
+        else:
+            low = middle
+    return high
 
 
-def _shortfall(work: RequestWork, arrival_rate_rps: float, replicas: int, requirements: PoolRequirements) -> str | None:
+def most_replicas(work: RequestWork, arrival_rate_rps: float, required: PoolRequirements) -> int:
+    """Replicas beyond which more of them change nothing: each request is practically alone on its own."""
+    alone = math.ceil(arrival_rate_rps * (work.iterations * work.base_s + work.work_s))
+    most = max(alone, fewest_by_work(work, arrival_rate_rps, required))
+    return _LEAST_TRIED + _REPLICAS_PER_REQUEST * most
+
+
+def fewest_by_work(work: RequestWork, arrival_rate_rps: float, required: PoolRequirements) -> int:
+    """Fewest replicas that the token budget and the slots allow: points 1 and 2 of `fleetopt.planner.bounds`."""
+    cap = required.max_utilization
+    by_budget = token_budget_load(work, arrival_rate_rps) / cap
+    by_slots = arrival_rate_rps * (work.iterations * work.base_s / (cap * work.slots) + work.work_s)
+    return max(1, math.ceil(max(by_budget, by_slots) * (1 - _SLACK)))
+
+
+def shortfall(work: RequestWork, arrival_rate_rps: float, replicas: int, required: PoolRequirements) -> str | None:
     """What a number of replicas fails on; None if it meets everything. The cheapest checks come first."""
     if replicas < 1:
         return "one replica is the least"
     budget_load = token_budget_load(work, arrival_rate_rps / replicas)
     if budget_load >= 1:
         return "stability"
-    if budget_load > requirements.max_utilization:
+    if budget_load > required.max_utilization:
         return "load of the token budget"
     prediction = predict_pool(work, arrival_rate_rps, replicas)
     if prediction is None:
         return "stability"
     for resource, load in _loads(work, prediction).items():
-        if load > requirements.max_utilization:
+        if load > required.max_utilization:
             return f"load of the {resource}"
     # One evaluation at the target is cheaper than the quantile, and decides the same.
-    late = float(prediction.ttft.exceeds(np.array([requirements.slo_ttft_p99_s]))[0])
-    return "P99 TTFT" if late > 1 - _P99 else None
+    if float(prediction.ttft.exceeds(np.array([required.ttft_p99_s]))[0]) > LATE_SHARE:
+        return "P99 TTFT"
+    if math.isinf(required.tpot_p99_s):
+        return None
+    # Where no request has two tokens this is nan: there is no time per output token to be late.
+    return "P99 TPOT" if float(prediction.tpot.exceeds(np.array([required.tpot_p99_s]))[0]) > LATE_SHARE else None
 
 
-def _smallest(work: RequestWork, arrival_rate_rps: float, requirements: PoolRequirements) -> tuple[int, str] | None:
-    """Smallest number of replicas that meets everything, and what one less fails on."""
-    high = 1
-    while _shortfall(work, arrival_rate_rps, high, requirements) is not None:
-        high *= 2
-        if high > _MAX_REPLICAS:
-            return None
-    low = high // 2
-    while high - low > 1:
-        middle = (low + high) // 2
-        if _shortfall(work, arrival_rate_rps, middle, requirements) is None:
-            high = middle
-        else:
-            low = middle
-    return high, str(_shortfall(work, arrival_rate_rps, high - 1, requirements))
+def _loads(work: RequestWork, prediction: PoolPrediction) -> dict[str, float]:
+    """Load of each resource of a replica as a share of its capacity."""
+    return {"prefill": prediction.state.prefill_load, "slots": prediction.state.running / work.slots}
+
+
+def describe_pool(
+    problem: Problem, case: PoolCase, work: RequestWork, loaded: int, binding: str | None = None
+) -> PoolPlan:
+    """A pool of so many loaded replicas, with what the model predicts of it.
+
+    Parameters
+    ----------
+    problem : Problem
+    case : PoolCase
+    work : RequestWork
+    loaded : int
+    binding : str, optional
+        What sets their number; by default what one less fails on.
+
+    Raises
+    ------
+    ValueError
+        If the model finds that number unstable.
+    """
+    rate = case.arrival_rate_rps
+    prediction = predict_pool(work, rate, loaded)
+    if prediction is None:
+        raise ValueError(f"{loaded} replicas of {work.profile.name} are unstable at {rate:g} requests/s")
+    provision = Provision.of(problem, case.offer)
+    replicas = provision.replicas(loaded)
+    return PoolPlan(
+        name=case.name,
+        profile=work.profile,
+        replicas=replicas,
+        spare_replicas=replicas - loaded,
+        gpus=provision.gpus(replicas, work.profile.gpus_per_replica),
+        max_context_tokens=case.max_context_tokens,
+        arrival_rate_rps=rate,
+        slots_per_replica=work.slots,
+        slot_utilization=prediction.state.running / work.profile.max_sequences,
+        kv_utilization=prediction.state.kv_utilization,
+        ttft_p99_s=prediction.ttft.quantile(1 - LATE_SHARE),
+        tpot_p99_s=_tpot_p99_s(prediction),
+        residence_s=work.iterations * prediction.state.iteration_s,
+        binding=binding or str(shortfall(work, rate, loaded - 1, PoolRequirements.of(problem, case.name))),
+    )
+
+
+def resize_pool(problem: Problem, pool: PoolPlan, mixture: PoolMixture, loaded_replicas: int, binding: str) -> PoolPlan:
+    """The same pool with another number of loaded replicas, and what the model predicts of it.
+
+    Raises
+    ------
+    ValueError
+        If the model finds that number unstable.
+    """
+    (offer,) = (offer for offer in problem.offers if offer.profile.name == pool.profile.name)
+    case = PoolCase(
+        name=pool.name,
+        offer=offer,
+        mixture=mixture,
+        arrival_rate_rps=pool.arrival_rate_rps,
+        max_context_tokens=pool.max_context_tokens,
+    )
+    return describe_pool(problem, case, pool_work(pool.profile, mixture), loaded_replicas, binding)
+
+
+def _tpot_p99_s(prediction: PoolPrediction) -> float:
+    """P99 time per output token, s; where no request has two tokens, the time of an iteration."""
+    quantile_s = prediction.tpot.quantile(1 - LATE_SHARE)
+    return prediction.state.iteration_s if np.isnan(quantile_s) else quantile_s

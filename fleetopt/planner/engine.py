@@ -1,0 +1,25 @@
+"""How the engine of a pool is run: the one place where a pool's profile and work are made from what the problem asks."""
+
+from fleetopt.planner.mixture import PoolMixture
+from fleetopt.planner.problem import Problem
+from fleetopt.profiles import GpuProfile
+from fleetopt.queueing.work import RequestWork, request_work
+
+
+def most_sequences(problem: Problem, profile: GpuProfile, limit_tokens: int) -> int:
+    """Most requests that a replica of a pool with that context limit runs at once."""
+    if problem.slot_mode == "statistical":
+        return profile.max_sequences
+    blocks = -(-limit_tokens // profile.block_tokens)
+    return max(1, min(profile.max_sequences, profile.kv_blocks // blocks))
+
+
+def pool_profile(problem: Problem, profile: GpuProfile, limit_tokens: int) -> GpuProfile:
+    """Profile as the engine of a pool with that context limit is run."""
+    sequences = most_sequences(problem, profile, limit_tokens)
+    return profile if sequences == profile.max_sequences else profile.model_copy(update={"max_sequences": sequences})
+
+
+def pool_work(profile: GpuProfile, mixture: PoolMixture) -> RequestWork:
+    """What a pool's requests ask of a replica of its profile, as :func:`pool_profile` made it."""
+    return request_work(profile, mixture.weight, mixture.prompt_tokens, mixture.output_tokens)

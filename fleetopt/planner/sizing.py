@@ -11,8 +11,10 @@ from fleetopt.planner.moments import late_share, request_coefficients
 from fleetopt.planner.plan import PoolPlan
 from fleetopt.planner.problem import LATE_SHARE, Offer, Problem
 from fleetopt.planner.provision import Provision
+from fleetopt.queueing.kernels.ttft import Loads
 from fleetopt.queueing.pool import PoolPrediction, predict_pool
 from fleetopt.queueing.stability import token_budget_load
+from fleetopt.queueing.ttft import pool_loads
 from fleetopt.queueing.work import RequestWork
 
 _REPLICAS_PER_REQUEST, _LEAST_TRIED = 10, 16
@@ -186,24 +188,32 @@ def shortfall(work: RequestWork, arrival_rate_rps: float, replicas: int, require
         return "stability"
     if budget_load > required.max_utilization:
         return "load of the token budget"
-    prediction = predict_pool(work, arrival_rate_rps, replicas)
-    if prediction is None:
+    loads = pool_loads(work, arrival_rate_rps, replicas, required.ttft_p99_s)
+    if loads.slot_load >= 1:
         return "stability"
-    for resource, load in _loads(work, prediction).items():
+    return _overload(loads, required) or _too_slow(work, arrival_rate_rps, replicas, required, loads.late)
+
+
+def _overload(loads: Loads, required: PoolRequirements) -> str | None:
+    """Which resource is loaded above the cap."""
+    for resource, load in (("prefill", loads.prefill_load), ("slots", loads.slot_load)):
         if load > required.max_utilization:
             return f"load of the {resource}"
-    # One evaluation at the target is cheaper than the quantile, and decides the same.
-    if float(prediction.ttft.exceeds(np.array([required.ttft_p99_s]))[0]) > LATE_SHARE:
+    return None
+
+
+def _too_slow(
+    work: RequestWork, arrival_rate_rps: float, replicas: int, required: PoolRequirements, late: float
+) -> str | None:
+    """Which latency misses its target."""
+    if late > LATE_SHARE:
         return "P99 TTFT"
     if math.isinf(required.tpot_p99_s):
         return None
-    # Where no request has two tokens this is nan: there is no time per output token to be late.
-    return "P99 TPOT" if float(prediction.tpot.exceeds(np.array([required.tpot_p99_s]))[0]) > LATE_SHARE else None
-
-
-def _loads(work: RequestWork, prediction: PoolPrediction) -> dict[str, float]:
-    """Load of each resource of a replica as a share of its capacity."""
-    return {"prefill": prediction.state.prefill_load, "slots": prediction.state.running / work.slots}
+    prediction = predict_pool(work, arrival_rate_rps, replicas)
+    # Where no request has two tokens the share is nan: there is no time per output token to be late.
+    is_late = prediction is None or float(prediction.tpot.exceeds(np.array([required.tpot_p99_s]))[0]) > LATE_SHARE
+    return "P99 TPOT" if is_late else None
 
 
 def describe_pool(

@@ -7,8 +7,8 @@ iterations, u the cap on utilisation, T the token budget:
 1. *Token budget.* ``r (w + W E[tokens] / T) <= u`` is one of the checks itself, and so
    n >= rate (w + W E[tokens] / T) / u.
 2. *Slots.* The check is ``running <= u slots``. The mean iteration lasts ``t = W / (1 - r w / beta)`` with the busy
-   share beta <= 1, so t >= W / (1 - r w). What runs is ``r t I`` (Little) plus the covariance of what runs with the time
-   of an iteration, which is not negative: every request adds to both while it runs. So
+   share beta <= 1, so t >= W / (1 - r w). What runs is ``r t I`` (Little) plus the covariance of what runs with the
+   time of an iteration, which is not negative: every request adds to both while it runs. So
    ``r I W / (1 - r w) <= u slots``, which is ``r <= u slots / (I W + u slots w)``. The slots are those of the model:
    the engine's limit, and what the KV cache holds but for the stated probability.
 3. *Time to first token.* A request waits at least for its own prefill alone on an idle replica. If that is later than
@@ -64,7 +64,7 @@ def replica_limits(problem: Problem, profile: GpuProfile) -> np.ndarray:
     )
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def least_loaded(
     moments: np.ndarray, rps_per_weight: float, max_sequences: float, context_tokens: float, limits: np.ndarray
 ) -> float:
@@ -100,7 +100,7 @@ def least_loaded(
     return loaded
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def least_by_budget(moments: np.ndarray, rps_per_weight: float, limits: np.ndarray) -> float:
     """Fewest loaded replicas by the token budget alone, at least 1; requests that come on top never lower it."""
     tokens_rps = rps_per_weight * moments[TOKENS] / limits[_BUDGET]
@@ -108,7 +108,7 @@ def least_by_budget(moments: np.ndarray, rps_per_weight: float, limits: np.ndarr
     return max(1.0, np.ceil(by_budget * (1 - _SLACK)))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _most_slots(moments: np.ndarray, max_sequences: float, limits: np.ndarray) -> float:
     """Most requests that fit at once, by the model's own formula (``RequestWork.slots``), rounded in its favour."""
     if np.isnan(limits[_DEVIATIONS]):

@@ -1,4 +1,4 @@
-"""How the engine of a pool is run: the one place where a pool's profile and work are made from what the problem asks."""
+"""How a pool's engine is run: the one place where its profile and its work are made from what the problem asks."""
 
 from fleetopt.planner.mixture import PoolMixture
 from fleetopt.planner.problem import Problem

@@ -2,8 +2,10 @@
 
 A request adds to a pool's moments whatever else is in it, so pools differ by sums: those of the requests up to a
 boundary, those of the ones above a band, and what the band adds to either side. The band is walked upwards once per
-boundary and read off at each gamma.
+boundary and read off at each gamma. Sums may be added up in any order.
 """
+
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
@@ -18,6 +20,33 @@ budget; iterations; KV held and its square, summed over iterations; 1 if late ev
 _SHORTEST_BASE_S = 1e-6
 _COEFFICIENTS = 9
 _CHUNK, _HALF_BLOCK, _A, _B, _P, _Q, _ALONE_W, _ALONE_P, _ALONE_Q = range(_COEFFICIENTS)
+_ANY_ORDER = {"reassoc", "nsz", "contract"}
+
+
+class Points(NamedTuple):
+    """Weighted lengths sorted by total tokens, float64[k] each; see `JointLengths`."""
+
+    weight: np.ndarray
+    prompt: np.ndarray
+    output: np.ndarray
+    compressible: np.ndarray
+
+
+class Bands(NamedTuple):
+    """What boundaries and gammas decide whatever the GPUs are.
+
+    Attributes
+    ----------
+    compressed : np.ndarray
+        float64[b, g], weight of the compressed requests.
+    end, left : np.ndarray
+        int64[b, g], points up to the end of the band, and how many of the band's points stay above, in part or whole;
+        where none does the long pool is what lies above the band.
+    """
+
+    compressed: np.ndarray
+    end: np.ndarray
+    left: np.ndarray
 
 
 def base_s(profile: GpuProfile) -> float:
@@ -25,192 +54,234 @@ def base_s(profile: GpuProfile) -> float:
     return max(profile.base_s, _SHORTEST_BASE_S)
 
 
-def request_coefficients(profile: GpuProfile) -> np.ndarray:
-    """float64[9], what of a profile decides over a request's moments."""
-    return np.array(
-        [
-            min(profile.max_chunk_tokens, profile.max_batched_tokens),
-            profile.block_tokens / 2,
-            profile.per_sequence_s,
-            profile.per_context_token_s,
-            profile.per_prefill_token_s,
-            profile.per_prefill_attention_s,
-            profile.prefill_only_base_s,
-            profile.prefill_only_per_token_s,
-            profile.prefill_only_per_attention_s,
-        ]
+def request_coefficients(profile: GpuProfile) -> tuple[float, ...]:
+    """What of a profile decides over a request's moments, nine numbers."""
+    return (
+        float(min(profile.max_chunk_tokens, profile.max_batched_tokens)),
+        profile.block_tokens / 2,
+        profile.per_sequence_s,
+        profile.per_context_token_s,
+        profile.per_prefill_token_s,
+        profile.per_prefill_attention_s,
+        profile.prefill_only_base_s,
+        profile.prefill_only_per_token_s,
+        profile.prefill_only_per_attention_s,
     )
 
 
-@njit(cache=True, nogil=True)
-def _request(prompt: float, output: float, coefficients: np.ndarray, moments: np.ndarray) -> float:
-    """Fill in one request's moments but the last; return its time to first token on an idle replica, s."""
+@njit(nogil=True, error_model="numpy", inline="always")
+def _of_request(prompt, output, c):  # type: ignore[no-untyped-def]  # inlined where it vectorises
+    """A request's moments, in order, with its time to first token on an idle replica, s, in the last place."""
     steps = output - 1
-    chunks = np.ceil(prompt / coefficients[_CHUNK])
-    half_block = coefficients[_HALF_BLOCK]
+    chunks = np.ceil(prompt / c[_CHUNK])
     attention = prompt * prompt / 2
-    decode_s = coefficients[_A] * steps + coefficients[_B] * (steps * prompt + output * steps / 2)
-    moments[REQUESTS] = 1.0
-    moments[DECODE_S] = decode_s
-    moments[WORK_S] = decode_s + coefficients[_P] * prompt + coefficients[_Q] * attention
-    moments[TOKENS] = prompt + steps
-    moments[ITERATIONS] = chunks + steps
-    moments[KV_FIRST] = chunks * (prompt / 2 + half_block) + steps * (prompt + output / 2 + half_block)
-    moments[KV_SECOND] = chunks * prompt**2 / 3 + steps * (prompt**2 + prompt * output + output**2 / 3)
-    return chunks * coefficients[_ALONE_W] + coefficients[_ALONE_P] * prompt + coefficients[_ALONE_Q] * attention
+    decode_s = c[_A] * steps + c[_B] * (steps * prompt + output * steps / 2)
+    return (
+        1.0,
+        decode_s + c[_P] * prompt + c[_Q] * attention,
+        decode_s,
+        prompt + steps,
+        chunks + steps,
+        chunks * (prompt / 2 + c[_HALF_BLOCK]) + steps * (prompt + output / 2 + c[_HALF_BLOCK]),
+        chunks * prompt * prompt / 3 + steps * (prompt * prompt + prompt * output + output * output / 3),
+        chunks * c[_ALONE_W] + c[_ALONE_P] * prompt + c[_ALONE_Q] * attention,
+    )
 
 
-@njit(cache=True, nogil=True)
-def add_request(moments: np.ndarray, request: np.ndarray, weight: float, is_late: bool) -> None:
-    """Add a request, or as many as its weight says, to a pool's moments."""
-    for i in range(LATE):
-        moments[i] += weight * request[i]
-    if is_late:
-        moments[LATE] += weight
-
-
-@njit(cache=True, nogil=True)
-def request_moments(prompt: np.ndarray, output: np.ndarray, coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """float64[k, 8] and float64[k]: moments of each point's request but the last, and its idle TTFT, s."""
-    moments = np.zeros((len(prompt), MOMENTS))
-    idle_s = np.empty(len(prompt))
-    for point in range(len(prompt)):
-        idle_s[point] = _request(prompt[point], output[point], coefficients, moments[point])
-    return moments, idle_s
-
-
-@njit(cache=True, nogil=True)
-def all_moments(weight: np.ndarray, requests: np.ndarray, idle_s: np.ndarray, target_s: float) -> np.ndarray:
-    """float64[8], moments of all requests in one pool."""
-    moments = np.zeros(MOMENTS)
-    for point in range(len(weight)):
-        add_request(moments, requests[point], weight[point], idle_s[point] > target_s)
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=_ANY_ORDER)
+def request_moments(points: Points, coefficients: np.ndarray) -> np.ndarray:
+    """float64[8, k], moments of a request of each point; in place of the last its TTFT on an idle replica, s."""
+    moments = np.empty((MOMENTS, len(points.weight)))
+    for point in range(len(points.weight)):
+        one = _of_request(points.prompt[point], points.output[point], coefficients)
+        for i in range(MOMENTS):
+            moments[i, point] = one[i]
     return moments
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def late_share(weight: np.ndarray, prompt: np.ndarray, coefficients: np.ndarray, target_s: float) -> float:
     """Share of a pool's requests that are late even on an idle replica."""
-    one = np.zeros(MOMENTS)
     late, total = 0.0, 0.0
     for point in range(len(weight)):
         total += weight[point]
-        if _request(prompt[point], 1.0, coefficients, one) > target_s:
+        if _of_request(prompt[point], 1.0, coefficients)[LATE] > target_s:
             late += weight[point]
     return late / total
 
 
-@njit(cache=True, nogil=True)
-def outer_moments(
-    weight: np.ndarray,
-    prompt: np.ndarray,
-    output: np.ndarray,
-    compressible: np.ndarray,
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=_ANY_ORDER)
+def add_points(points: Points, requests: np.ndarray, first: int, end: int, target_s: float, sums: np.ndarray) -> None:
+    """Add the points from the first up to the end to float64[8] sums.
+
+    Parameters
+    ----------
+    points : Points
+    requests : np.ndarray
+        Of :func:`request_moments`.
+    first, end : int
+    target_s : float
+        Of the time to first token, s.
+    sums : np.ndarray
+    """
+    for i in range(LATE):
+        one = 0.0
+        for point in range(first, end):
+            one += points.weight[point] * requests[i, point]
+        sums[i] += one
+    late = 0.0
+    for point in range(first, end):
+        late += points.weight[point] if requests[LATE, point] > target_s else 0.0
+    sums[LATE] += late
+
+
+@njit(cache=True, nogil=True, error_model="numpy", fastmath=_ANY_ORDER)
+def add_compressed(
+    points: Points,
+    first: int,
+    end: int,
+    boundary: float,
+    taken_boundary: float,
+    taken_end: float,
+    coefficients: np.ndarray,
+    target_s: float,
+    sums: np.ndarray,
+) -> None:
+    """Add what points above a boundary become when they are compressed to it.
+
+    Parameters
+    ----------
+    points, first, end, coefficients, target_s, sums : see :func:`add_points`
+    boundary : float
+        Tokens.
+    taken_boundary, taken_end : float
+        A lower boundary and the end of its band, tokens: what goes there is left out.
+    """
+    s0, s1, s2, s3, s4, s5, s6, s7 = 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+    for point in range(first, end):
+        output = points.output[point]
+        is_taken = (points.prompt[point] + output <= taken_end) & (taken_boundary - output >= 1)
+        fits = (boundary - output >= 1) & (not is_taken)
+        share = points.weight[point] * points.compressible[point] if fits else 0.0
+        one = _of_request(boundary - output, output, coefficients)
+        s0 += share
+        s1 += share * one[1]
+        s2 += share * one[2]
+        s3 += share * one[3]
+        s4 += share * one[4]
+        s5 += share * one[5]
+        s6 += share * one[6]
+        s7 += share if one[7] > target_s else 0.0
+    for i, one_sum in enumerate((s0, s1, s2, s3, s4, s5, s6, s7)):
+        sums[i] += one_sum
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def add_left(
+    points: Points,
     requests: np.ndarray,
-    idle_s: np.ndarray,
+    first: int,
+    end: int,
+    boundary: float,
+    gamma: float,
+    target_s: float,
+    sums: np.ndarray,
+) -> int:
+    """Add what is left of points when those within ``gamma`` times a lower boundary have been compressed to it.
+
+    Parameters
+    ----------
+    points, requests, first, end, target_s, sums : see :func:`add_points`
+    boundary : float
+        The lower boundary, tokens.
+    gamma : float
+
+    Returns
+    -------
+    int
+        Of how many points something is left.
+    """
+    n_left = 0
+    for point in range(first, end):
+        output = points.output[point]
+        goes_down = points.prompt[point] + output <= gamma * boundary and boundary - output >= 1
+        stays = points.weight[point] - (points.weight[point] * points.compressible[point] if goes_down else 0.0)
+        if stays > 0:
+            n_left += 1
+            for i in range(LATE):
+                sums[i] += stays * requests[i, point]
+            if requests[LATE, point] > target_s:
+                sums[LATE] += stays
+    return n_left
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def outer_moments(
+    points: Points,
+    requests: np.ndarray,
     boundaries: np.ndarray,
     gammas: np.ndarray,
     coefficients: np.ndarray,
     short_target_s: float,
     long_target_s: float,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Moments of the pools below and above each boundary.
+    short: np.ndarray,
+    long: np.ndarray,
+    bands: Bands,
+) -> None:
+    """Fill in the moments of the pools below and above each boundary.
+
+    The long pool of three is that of two with the same upper boundary: a request that is compressed for the lowest
+    boundary would else have been compressed for the upper one.
 
     Parameters
     ----------
-    weight, prompt, output, compressible : np.ndarray
-        float64[k], points sorted by total tokens.
-    requests, idle_s : np.ndarray
+    points : Points
+    requests : np.ndarray
         Of :func:`request_moments`.
     boundaries, gammas : np.ndarray
         float64[b] and float64[g], increasing.
     coefficients : np.ndarray
     short_target_s, long_target_s : float
         Targets of the time to first token, s.
-
-    Returns
-    -------
     short, long : np.ndarray
-        float64[b, g, 8]. The long pool of three is that of two with the same upper boundary: a request that is
-        compressed for the lowest boundary would else have been compressed for the upper one.
-    compressed : np.ndarray
-        float64[b, g], weight of the compressed requests.
-    band : np.ndarray
-        int64[b, g, 2]: points up to the end of the band, and how many of the band's points stay above, in part or
-        whole; where none does the long pool is what lies above the band.
+        float64[b, g, 8], results.
+    bands : Bands
+        Results too.
     """
-    n_points, n_boundaries, n_gammas = len(weight), len(boundaries), len(gammas)
-    above = np.zeros((n_points + 1, MOMENTS))
-    for point in range(n_points - 1, -1, -1):
-        above[point] = above[point + 1]
-        add_request(above[point], requests[point], weight[point], idle_s[point] > long_target_s)
-    short = np.zeros((n_boundaries, n_gammas, MOMENTS))
-    long = np.zeros((n_boundaries, n_gammas, MOMENTS))
-    compressed = np.zeros((n_boundaries, n_gammas))
-    band = np.zeros((n_boundaries, n_gammas, 2), dtype=np.int64)
-    below, squeezed, left, one = np.zeros(MOMENTS), np.zeros(MOMENTS), np.zeros(MOMENTS), np.zeros(MOMENTS)
+    n_points = len(points.weight)
+    below, squeezed, left = np.zeros(MOMENTS), np.zeros(MOMENTS), np.zeros(MOMENTS)
     start = 0
-    for b in range(n_boundaries):
+    for b in range(len(boundaries)):
         boundary = boundaries[b]
-        while start < n_points and prompt[start] + output[start] <= boundary:
-            add_request(below, requests[start], weight[start], idle_s[start] > short_target_s)
+        before = start
+        while start < n_points and points.prompt[start] + points.output[start] <= boundary:
             start += 1
+        add_points(points, requests, before, start, short_target_s, below)
         squeezed[:], left[:] = 0.0, 0.0
         point, n_left = start, 0
-        for g in range(n_gammas):
-            end = gammas[g] * boundary
-            while point < n_points and prompt[point] + output[point] <= end:
-                share = compressible[point] if boundary - output[point] >= 1 else 0.0
-                if share > 0:
-                    alone_s = _request(boundary - output[point], output[point], coefficients, one)
-                    add_request(squeezed, one, weight[point] * share, alone_s > short_target_s)
-                if share < 1:
-                    stays = weight[point] - weight[point] * share
-                    add_request(left, requests[point], stays, idle_s[point] > long_target_s)
-                    n_left += 1
+        for g in range(len(gammas)):
+            first = point
+            while point < n_points and points.prompt[point] + points.output[point] <= gammas[g] * boundary:
                 point += 1
+            add_compressed(points, first, point, boundary, -np.inf, -np.inf, coefficients, short_target_s, squeezed)
+            n_left += add_left(points, requests, first, point, boundary, np.inf, long_target_s, left)
             short[b, g] = below + squeezed
-            long[b, g] = above[point] + left
-            compressed[b, g] = squeezed[REQUESTS]
-            band[b, g, 0], band[b, g, 1] = point, n_left
-    return short, long, compressed, band
+            long[b, g] = left
+            bands.compressed[b, g], bands.end[b, g], bands.left[b, g] = squeezed[REQUESTS], point, n_left
+    _add_above(points, requests, long_target_s, long, bands)
 
 
-@njit(cache=True, nogil=True)
-def add_squeezed(
-    moments: np.ndarray,
-    weight: np.ndarray,
-    prompt: np.ndarray,
-    output: np.ndarray,
-    compressible: np.ndarray,
-    first: int,
-    boundary: float,
-    lower_boundary: float,
-    gamma: float,
-    coefficients: np.ndarray,
-    target_s: float,
-) -> None:
-    """Add what is compressed for the pool below ``boundary`` and not for the one below ``lower_boundary``.
-
-    Parameters
-    ----------
-    moments : np.ndarray
-        float64[8], added to.
-    first : int
-        First point above the boundary.
-    """
-    one = np.zeros(MOMENTS)
-    for point in range(first, len(weight)):
-        total = prompt[point] + output[point]
-        if total > gamma * boundary:
-            return
-        room = boundary - output[point] >= 1 and compressible[point] > 0
-        if room and not goes_below(total, output[point], lower_boundary, gamma):
-            alone_s = _request(boundary - output[point], output[point], coefficients, one)
-            add_request(moments, one, weight[point] * compressible[point], alone_s > target_s)
-
-
-@njit(cache=True, nogil=True)
-def goes_below(total: float, output: float, boundary: float, gamma: float) -> bool:
-    """Whether a request above a boundary, if compressible, is compressed to it."""
-    return total <= gamma * boundary and boundary - output >= 1
+@njit(cache=True, nogil=True, error_model="numpy")
+def _add_above(points: Points, requests: np.ndarray, target_s: float, long: np.ndarray, bands: Bands) -> None:
+    """Add to each long pool what lies above its band; the ends are gone through from the longest down."""
+    n_points = len(points.weight)
+    ends = np.unique(bands.end)
+    above = np.zeros((n_points + 1, MOMENTS))
+    end = n_points
+    for k in range(len(ends) - 1, -1, -1):
+        above[ends[k]] = above[end]
+        add_points(points, requests, ends[k], end, target_s, above[ends[k]])
+        end = ends[k]
+    for b in range(bands.end.shape[0]):
+        for g in range(bands.end.shape[1]):
+            long[b, g] += above[bands.end[b, g]]

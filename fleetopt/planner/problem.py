@@ -167,14 +167,17 @@ class Problem:
             raise InputError("spare_replicas cannot be negative, and min_replicas is at least 1")
         if self.max_pools not in POOL_NAMES:
             raise InputError(f"max_pools is {self.max_pools}; a fleet has one to three pools")
+        self._check_compression()
+        if not 0 < self.kv_overflow_probability < 1:
+            raise InputError(f"kv_overflow_probability is {self.kv_overflow_probability:g}; it lies between 0 and 1")
+
+    def _check_compression(self) -> None:
         if not (self.max_gamma >= 1 and self.gamma_step > 0):
             raise InputError("max_gamma is at least 1 and gamma_step above 0")
         if not (math.isfinite(self.usd_per_compressed_request) and self.usd_per_compressed_request >= 0):
             raise InputError("usd_per_compressed_request must be finite and cannot be negative")
         if self.boundaries_tokens is not None and min(self.boundaries_tokens, default=1) < 1:
             raise InputError(f"a boundary of {min(self.boundaries_tokens)} tokens; the least is 1")
-        if not 0 < self.kv_overflow_probability < 1:
-            raise InputError(f"kv_overflow_probability is {self.kv_overflow_probability:g}; it lies between 0 and 1")
 
     @property
     def boundary_candidates(self) -> tuple[int, ...]:

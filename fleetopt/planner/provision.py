@@ -52,12 +52,12 @@ class Provision:
         return int(_gpus(replicas, gpus_per_replica, self.gpus_per_node))
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _replicas(loaded: float, spares: float, least: float, availability: float) -> float:
     return max(np.ceil(loaded / availability * (1 - _SLACK)), loaded + spares, least)
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def _gpus(replicas: float, per_replica: float, per_node: float) -> float:
     if per_replica > per_node:
         return replicas * np.ceil(per_replica / per_node) * per_node
@@ -85,7 +85,7 @@ def offer_terms(problem: Problem) -> np.ndarray:
     )
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")
 def fleet_price(loaded: np.ndarray, offer: np.ndarray, terms: np.ndarray) -> tuple[float, float]:
     """Price of a fleet, USD/h, and its replicas; infinite where a pool or a limit on GPUs forbids it.
 

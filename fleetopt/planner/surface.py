@@ -8,13 +8,11 @@ from itertools import combinations, product
 
 import numpy as np
 
-from fleetopt.planner.fleet import fleet_plan, pool_case
+from fleetopt.planner.fleet import fleet_plan, limits_exceeded, pool_case, rank
 from fleetopt.planner.mixture import PoolMixture, split
-from fleetopt.planner.plan import Candidate, FleetPlan, PoolPlan
+from fleetopt.planner.plan import Candidate, PoolPlan
 from fleetopt.planner.problem import POOL_NAMES, Problem
 from fleetopt.planner.sizing import Unfit, size_pool
-
-Rank = tuple[float, int, int, float, float, tuple[int, ...], tuple[int, ...]]
 
 
 def cost_surface(problem: Problem, boundaries_tokens: Sequence[int] | None = None) -> tuple[Candidate, ...]:
@@ -61,7 +59,7 @@ def size_cell(problem: Problem, boundaries_tokens: tuple[int, ...], gamma: float
             return Candidate(boundaries_tokens=boundaries_tokens, gamma=gamma, plan=None, reason=pools)
         sized.append(pools)
     plans = [fleet_plan(problem, boundaries_tokens, gamma, pools) for pools in product(*sized)]
-    allowed = [plan for plan in plans if is_within_limits(problem, plan)]
+    allowed = [plan for plan in plans if not limits_exceeded(problem, plan)]
     if not allowed:
         least = min(plans, key=lambda plan: rank(problem, plan))
         return Candidate(
@@ -78,32 +76,3 @@ def _sized(problem: Problem, name: str, mixture: PoolMixture, limit: int) -> lis
     sized = [size_pool(problem, pool_case(problem, name, offer, mixture, limit)) for offer in problem.offers]
     pools = [pool for pool in sized if isinstance(pool, PoolPlan)]
     return pools or "; ".join(pool.reason for pool in sized if isinstance(pool, Unfit))
-
-
-def rank(problem: Problem, plan: FleetPlan) -> Rank:
-    """Order of plans: price, to 1e-9 USD/h, then what decides between equals; see `plan_fleet`."""
-    offers = [offer.profile.name for offer in problem.offers]
-    return (
-        float(np.rint(plan.usd_per_hour * 1e9)),
-        plan.replicas,
-        len(plan.pools),
-        plan.gamma,
-        -min(pool.arrival_rate_rps for pool in plan.pools),
-        plan.boundaries_tokens,
-        tuple(offers.index(pool.profile.name) for pool in plan.pools),
-    )
-
-
-def is_within_limits(problem: Problem, plan: FleetPlan) -> bool:
-    """Whether there are as many GPUs of each type as a plan takes."""
-    return not limits_exceeded(problem, plan)
-
-
-def limits_exceeded(problem: Problem, plan: FleetPlan) -> str:
-    """What a plan takes too many of, in words; empty if nothing."""
-    needed = plan.gpus_by_profile
-    return "; ".join(
-        f"{needed[offer.profile.name]} {offer.profile.name} GPUs are needed, {offer.max_gpus} can be had"
-        for offer in problem.offers
-        if offer.max_gpus is not None and needed.get(offer.profile.name, 0) > offer.max_gpus
-    )

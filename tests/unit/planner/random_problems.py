@@ -40,7 +40,7 @@ def offers(draw):
     return tuple(
         Offer(
             profile=profile,
-            max_gpus=draw(st.none() | st.integers(1, 30)),
+            max_gpus=draw(st.none() | st.none() | st.integers(4, 60)),
             committed_gpus=draw(st.integers(0, 12)),
             committed_usd_per_gpu_hour=draw(st.sampled_from([0.0, 0.5, 1.0])) * profile.usd_per_gpu_hour,
             gpus_per_node=draw(st.sampled_from([1, 1, 4, 8])),
@@ -56,24 +56,27 @@ def problems(draw, max_pools=3):
     drawn = draw(lengths())
     pools = draw(st.integers(1, max_pools))
     totals = [int(total) for total in drawn.total_tokens]
+    names = st.sampled_from(["all", "short", "middle", "long"])
     near = st.sampled_from(totals) | st.integers(2, 13_000)
     return Problem(
         lengths=drawn,
-        arrival_rate_rps=draw(st.floats(0.05, 60.0)),
+        arrival_rate_rps=draw(st.sampled_from([0.1, 5.0, 40.0, 150.0, 400.0])) * draw(st.floats(1.0, 2.0)),
         slo=Slo(
-            ttft_p99_s=draw(st.floats(0.3, 8.0)),
+            ttft_p99_s=draw(st.floats(1.0, 10.0)),
             tpot_p99_s=draw(st.sampled_from([float("inf"), 0.05, 0.02, 0.01])),
-            pool_ttft_p99_s=draw(st.dictionaries(st.sampled_from(["all", "short", "middle", "long"]), st.floats(0.3, 8))),
+            pool_ttft_p99_s=draw(
+                st.dictionaries(st.sampled_from(["all", "short", "middle", "long"]), st.floats(0.3, 8))
+            ),
         ),
         offers=draw(offers()),
         max_context_tokens=int(drawn.total_tokens[-1]),
         boundaries_tokens=tuple(draw(st.lists(near, min_size=1, max_size=4 if pools < 3 else 3))),
         max_utilization=draw(st.sampled_from([1.0, 0.85, 0.5])),
-        spare_replicas=draw(st.integers(0, 2)),
+        spare_replicas=draw(st.sampled_from([0, 0, 1, 2])),
         min_replicas=draw(st.sampled_from([1, 1, 3])),
         max_pools=pools,
         max_gamma=draw(st.sampled_from([1.0, 1.5, 3.0])),
         gamma_step=0.5,
-        usd_per_compressed_request=draw(st.sampled_from([0.0, 0.0, 1e-5, 1e-3])),
+        usd_per_compressed_request=draw(st.sampled_from([0.0, 0.0, 1e-6, 1e-4])),
         slot_mode=draw(st.sampled_from(["statistical", "worst-case"])),
     )

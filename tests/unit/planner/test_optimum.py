@@ -3,15 +3,14 @@
 import numpy as np
 from hypothesis import given, settings
 
-from fleetopt.planner.cells import bounded, cells_of_three, cells_of_two
-from fleetopt.planner.fleet import pool_case
+from fleetopt.planner.best_first import cheapest, describe
+from fleetopt.planner.cells import ask, cells_of_two
+from fleetopt.planner.fleet import pool_case, rank
 from fleetopt.planner.mixture import pool_mixture
-from fleetopt.planner.search import cheapest, describe
 from fleetopt.planner.sizing import PoolRequirements, Unfit, fit_work, shortfall
-from fleetopt.planner.surface import cost_surface, rank
+from fleetopt.planner.surface import cost_surface
+from fleetopt.planner.three_pools import cells_of_three
 from tests.unit.planner.random_problems import problems
-
-NAMES = {(-1, -1): "all"}
 
 
 @settings(max_examples=60, deadline=None)
@@ -40,9 +39,9 @@ def smallest_by_counting(problem, case, most):
 @given(problems())
 def test_no_bound_is_above_what_the_full_model_accepts(problem):
     boundaries, gammas = problem.boundary_candidates, problem.gammas[:2]
-    arrays = bounded(problem, boundaries, gammas)
-    table, _, outer = cells_of_two(problem, arrays, 1, 2)
-    table, _, _ = cells_of_three(problem, arrays, table, outer, np.inf)
+    asked = ask(problem, boundaries, gammas)
+    table, _, shares = cells_of_two(asked, 1, 2)
+    table, _, _ = cells_of_three(asked, table, shares, np.inf)
     rng = np.random.default_rng(0)
     for pool in rng.permutation(len(table.loaded))[:8]:
         index, lower, upper, gamma, offer = table.place[pool]

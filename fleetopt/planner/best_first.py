@@ -1,0 +1,254 @@
+"""Best first: the cheapest fleets over boundaries, bands and GPU types, as little as possible by the full model.
+
+The cell whose lower bound comes first is sized, pool by pool, and put back with what was found; the first to come up
+sized is the optimum.
+"""
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from fleetopt.planner.cells import (
+    NO_POOL,
+    Cells,
+    PoolTable,
+    Question,
+    Shares,
+    ask,
+    cells_of_two,
+    first_cell,
+    most_loaded,
+    precedes,
+    price_of,
+)
+from fleetopt.planner.fleet import compression_price, fleet_plan, pool_case, rank
+from fleetopt.planner.mixture import pool_mixture
+from fleetopt.planner.plan import FleetPlan, SearchEffort
+from fleetopt.planner.problem import Problem
+from fleetopt.planner.sizing import (
+    PoolCase,
+    PoolRequirements,
+    Unfit,
+    describe_pool,
+    fit_work,
+    most_replicas,
+    shortfall,
+    smallest,
+)
+from fleetopt.planner.three_pools import cells_of_three
+from fleetopt.queueing.work import RequestWork
+
+_DEARER = 1.25
+"""By how much the price may rise from one attempt to find a feasible fleet of three pools to the next."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Choice:
+    """A fleet, sized but not yet described: its pools with their work and loaded replicas."""
+
+    boundaries_tokens: tuple[int, ...]
+    gamma: float
+    pools: tuple[tuple[PoolCase, RequestWork, int], ...]
+
+
+def cheapest(
+    problem: Problem,
+    *,
+    fewest_pools: int = 1,
+    most_pools: int | None = None,
+    gammas: tuple[float, ...] | None = None,
+) -> tuple[Choice | None, SearchEffort]:
+    """Find the cheapest fleet; None where no fleet is feasible.
+
+    Parameters
+    ----------
+    problem : Problem
+    fewest_pools, most_pools : int
+        How many pools it may have; at most, by default, as many as the problem says.
+    gammas : tuple of float, optional
+        Bands to try, increasing from 1, instead of the problem's.
+    """
+    most_pools = problem.max_pools if most_pools is None else most_pools
+    boundaries = problem.boundary_candidates if most_pools > 1 else ()
+    bands = problem.gammas if gammas is None else gammas
+    asked = ask(problem, boundaries, bands)
+    table, cells, shares = cells_of_two(asked, fewest_pools, min(most_pools, 2))
+    search = _Search(problem, boundaries, bands, asked.terms, table, cells)
+    found = search.run()
+    if most_pools > 2:
+        found = _with_three(search, asked, shares, found)
+    return (None if found is None else search.choice(found)), search.effort()
+
+
+def best_plans(problem: Problem, count: int) -> tuple[FleetPlan, ...]:
+    """The first so many plans in order of price, no two of the same pools with the same boundaries.
+
+    Plans that differ in gamma alone count once, with the least compression.
+
+    Parameters
+    ----------
+    problem : Problem
+    count : int
+    """
+    boundaries = problem.boundary_candidates if problem.max_pools > 1 else ()
+    asked = ask(problem, boundaries, problem.gammas)
+    table, cells, shares = cells_of_two(asked, 1, min(problem.max_pools, 2))
+    search = _Search(problem, boundaries, problem.gammas, asked.terms, table, cells)
+    found = search.take(count)
+    if problem.max_pools > 2:
+        most_usd = describe(problem, found[-1]).usd_per_hour if len(found) == count else np.inf
+        with_middle, threes, _ = cells_of_three(asked, table, shares, most_usd)
+        search.extend(with_middle, search.cells, threes)
+        found += search.take(count)
+    plans = sorted((describe(problem, choice) for choice in found), key=lambda plan: rank(problem, plan))
+    return tuple(plans[:count])
+
+
+def _with_three(search: "_Search", asked: Question, shares: Shares, found: int | None) -> int | None:
+    """The first cell when fleets of three pools come to the others.
+
+    Only those that may be as cheap as the best of the others are made. Where there is none, the cheapest come first,
+    and dearer ones until one is feasible.
+    """
+    table, cells = search.table, search.cells
+    most_usd = -np.inf if found is None else float(cells.usd[found])
+    while True:
+        with_middle, threes, next_usd = cells_of_three(asked, table, shares, most_usd)
+        search.extend(with_middle, cells, threes)
+        best = search.run()
+        if best is not None or next_usd == np.inf:
+            return best
+        most_usd = max(_DEARER * most_usd, next_usd)
+
+
+@dataclass(eq=False)
+class _Search:
+    """Best first over cells: what is known of their pools, and what was sized for it."""
+
+    problem: Problem
+    boundaries: tuple[int, ...]
+    gammas: tuple[float, ...]
+    terms: np.ndarray
+    table: PoolTable
+    cells: Cells
+    works: dict[int, tuple[PoolCase, RequestWork | Unfit]] = field(default_factory=dict)
+    sized: dict[int, tuple[PoolCase, RequestWork, int]] = field(default_factory=dict)
+    complete: set[int] = field(default_factory=set)
+    opened: set[int] = field(default_factory=set)
+    best: int | None = None
+    is_loose: bool = False
+    """Whether the last bound that was put to the test was too low; then the most replicas are tried first."""
+
+    def run(self) -> int | None:
+        """The first cell once all its pools are sized; None if no cell is feasible."""
+        while (cell := first_cell(self.terms, self.table, self.cells)) >= 0:
+            if cell in self.complete:
+                return cell
+            self.opened.add(cell)
+            unsized = [pool for pool in self._pools(cell) if pool not in self.sized]
+            if unsized:
+                self._size(cell, max(unsized, key=lambda pool: float(self.table.loaded[pool])))
+            if all(pool in self.sized for pool in self._pools(cell)):
+                self._complete(cell)
+        return None
+
+    def take(self, count: int) -> list[Choice]:
+        """The next so many cells, complete, that differ in more than gamma; they will not come up again."""
+        found: dict[Hashable, Choice] = {}
+        while len(found) < count and (cell := self.run()) is not None:
+            choice = self.choice(cell)
+            kind = choice.boundaries_tokens, tuple((case.offer.profile.name, n) for case, _, n in choice.pools)
+            found.setdefault(kind, choice)
+            self.cells.extra_usd[cell] = self.cells.usd[cell] = np.inf
+            self.best = None
+        return list(found.values())
+
+    def extend(self, table: PoolTable, cells: Cells, more: Cells) -> None:
+        """Take a table that has more pools, and more cells behind those that were given first."""
+        n_pools, n_cells = int(self.cells.pools.max(initial=-1)) + 1, len(cells.usd)
+        self.works = {pool: work for pool, work in self.works.items() if pool < n_pools}
+        self.sized = {pool: sized for pool, sized in self.sized.items() if pool < n_pools}
+        self.complete = {cell for cell in self.complete if cell < n_cells}
+        self.table = table
+        self.cells = Cells(*(np.concatenate(pair) for pair in zip(cells, more, strict=True)))
+
+    def choice(self, cell: int) -> Choice:
+        """A complete cell as a fleet."""
+        pools = self._pools(cell)
+        ends = [int(self.table.place[pool, 2]) for pool in pools[:-1]]
+        return Choice(
+            boundaries_tokens=tuple(self.boundaries[end] for end in ends),
+            gamma=self.gammas[int(self.cells.gamma[cell])],
+            pools=tuple(self.sized[pool] for pool in pools),
+        )
+
+    def effort(self) -> SearchEffort:
+        """What was done so far."""
+        return SearchEffort(cells=len(self.cells.usd), opened=len(self.opened), pools_sized=len(self.works))
+
+    def _pools(self, cell: int) -> list[int]:
+        return [int(pool) for pool in self.cells.pools[cell] if pool != NO_POOL]
+
+    def _size(self, cell: int, pool: int) -> None:
+        """Size a pool by the full model as far as the cell can still be the best, and note in the table what is found.
+
+        Where not even the most replicas with which it can do, that is all there is to know for now.
+        """
+        if pool not in self.works:
+            case = self._case(pool)
+            self.works[pool] = case, fit_work(self.problem, case)
+        case, work = self.works[pool]
+        if isinstance(work, Unfit):
+            self.table.loaded[pool] = np.inf
+            return
+        required, rate = PoolRequirements.of(self.problem, case.name), case.arrival_rate_rps
+        limit = most_replicas(work, rate, required)
+        most = limit
+        if self.best is not None:
+            most = min(limit, int(most_loaded(cell, pool, self.best, self.terms, self.table, self.cells)))
+        known, found = int(self.table.loaded[pool]), None
+        if most == limit or not self.is_loose or shortfall(work, rate, most, required) is None:
+            found = smallest(work, rate, required, most)
+            self.is_loose = found != known
+        if found is None:
+            self.table.loaded[pool] = np.inf if most == limit else most + 1
+        else:
+            self.sized[pool], self.table.loaded[pool] = (case, work, found), found
+
+    def _case(self, pool: int) -> PoolCase:
+        index, lower, upper, gamma, offer = (int(entry) for entry in self.table.place[pool])
+        ends = [self.boundaries[end] for end in (lower, upper) if end != NO_POOL]
+        name = _name(lower != NO_POOL, upper != NO_POOL)
+        mixture = pool_mixture(self.problem.lengths, ends, self.gammas[gamma], index)
+        return pool_case(
+            self.problem,
+            name,
+            self.problem.offers[offer],
+            mixture,
+            self.problem.max_context_tokens if upper == NO_POOL else self.boundaries[upper],
+        )
+
+    def _complete(self, cell: int) -> None:
+        """Replace what was only bounded of a cell whose pools are sized: how even it is and what compression costs."""
+        choice = self.choice(cell)
+        rates = [case.arrival_rate_rps for case, _, _ in choice.pools]
+        self.cells.evenness[cell] = min(rates) / self.problem.arrival_rate_rps
+        self.cells.extra_usd[cell] = compression_price(self.problem, choice.boundaries_tokens, choice.gamma)
+        self.cells.usd[cell], self.cells.replicas[cell] = price_of(cell, self.terms, self.table, self.cells)
+        self.complete.add(cell)
+        if self.best is None or precedes(cell, self.best, self.cells):
+            self.best = cell
+
+
+def _name(has_lower: bool, has_upper: bool) -> str:
+    """Name of the pool between two boundaries either of which may be missing."""
+    return {(False, False): "all", (False, True): "short", (True, True): "middle", (True, False): "long"}[
+        has_lower, has_upper
+    ]
+
+
+def describe(problem: Problem, choice: Choice) -> FleetPlan:
+    """The plan that a choice is, with what the model predicts of it."""
+    pools = tuple(describe_pool(problem, *sized) for sized in choice.pools)
+    return fleet_plan(problem, choice.boundaries_tokens, choice.gamma, pools)

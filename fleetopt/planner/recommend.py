@@ -1,4 +1,4 @@
-"""From a problem to a recommendation: search, proof of the plan and of its baselines, replicas at the upper band."""
+"""From a problem to a recommendation: search, proof of the best plans and the baselines, replicas at the upper band."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,10 +6,16 @@ from dataclasses import dataclass
 from fleetopt.planner.mixture import split
 from fleetopt.planner.plan import FleetPlan, PlanResult
 from fleetopt.planner.problem import Problem
-from fleetopt.planner.proof import Proof, prove
+from fleetopt.planner.proof import Proof
 from fleetopt.planner.search import plan_fleet
 from fleetopt.planner.sizing import PoolRequirements, size_pool
+from fleetopt.planner.verification import Verifier, price
+from fleetopt.planner.work_floor import fewest_replicas, pool_work
 from fleetopt.workload.trace import Trace
+
+_MOST_CONTENDERS, _MOST_DISMISSED = 5, 10
+"""Plans next to the optimum that are proved, and that are looked at only shortly."""
+_SAME = 1e-9
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +30,9 @@ class Recommendation:
         The recommended plan with its evidence; None where nothing is feasible.
     homogeneous, pool_routing : Proof or None
         The baselines, proved the same way, so that a saving compares like with like.
+    plans_proved, plans_dismissed : int
+        Plans that were brought to their smallest confirmed fleet, the baselines among them; and plans next to the
+        optimum that a short look showed not to hold for less than the cheapest of those.
     replicas_upper_band : dict of str to int
         Replicas of each pool at the upper band of rate and lengths; a pool that the model cannot size there is missing.
     """
@@ -32,36 +41,42 @@ class Recommendation:
     proof: Proof | None = None
     homogeneous: Proof | None = None
     pool_routing: Proof | None = None
+    plans_proved: int = 0
+    plans_dismissed: int = 0
     replicas_upper_band: dict[str, int]
 
 
 def recommend(
     problem: Problem,
-    upper: Problem,
-    day: Trace,
+    upper: Problem | None,
+    day: Trace | None,
     seed: int,
     on_progress: Callable[[str], None] = lambda message: None,
 ) -> Recommendation:
-    """Search, prove the plan and its baselines, and take the cheapest fleet that the simulator confirms.
+    """Search, prove the plan, what may beat it and the baselines, and take the cheapest fleet that is confirmed.
 
     Parameters
     ----------
     problem : Problem
-    upper : Problem
-        The same at the upper band of rate and lengths.
-    day : Trace
-        The day's own requests within the context limit.
+    upper : Problem or None
+        The same at the upper band of rate and lengths; None where there is no band.
+    day : Trace or None
+        The day's own requests within the context limit; None where there are none to replay.
     seed : int
     on_progress : callable
         Told, in words, what is being done.
 
     Notes
     -----
-    Repair can make the predicted optimum dearer than a baseline that needed none; the comparison is made after it. If
-    no fleet is confirmed, the optimum of the search is returned with the verdict that it got.
+    Repair can make the predicted optimum dearer than a plan that needed none; the comparison is made after it, see
+    :func:`cheapest_confirmed`. If no fleet is confirmed, the optimum of the search is returned with the verdict that it
+    got.
     """
     on_progress("searching boundaries and bands")
     result = plan_fleet(problem)
+    if result.plan is None:
+        return Recommendation(result=result, replicas_upper_band={})
+    verifier = Verifier(problem, day, seed)
     proofs: dict[FleetPlan, Proof] = {}
     for name, plan in (
         ("the plan", result.plan),
@@ -73,22 +88,89 @@ def recommend(
             def report(message: str, name: str = name) -> None:
                 on_progress(f"{name}: {message}")
 
-            proofs[plan] = prove(plan, problem, day, seed, report)
-    if result.plan is None:
-        return Recommendation(result=result, replicas_upper_band={})
-    confirmed = [proof for proof in proofs.values() if proof.verdict == "confirmed"]
-    chosen = min(
-        confirmed,
-        key=lambda proof: (round(proof.plan.usd_per_hour, 9), proof.plan.replicas, len(proof.plan.pools)),
-        default=proofs[result.plan],
-    )
+            proofs[plan] = verifier.prove(plan, report)
+    contenders = [plan for plan in sized_plans(result) if plan not in proofs]
+    chosen, proved, dismissed = cheapest_confirmed(verifier, list(proofs.values()), contenders, on_progress)
     return Recommendation(
         result=result,
-        proof=chosen,
+        proof=chosen or proofs[result.plan],
         homogeneous=proofs.get(result.homogeneous) if result.homogeneous else None,
         pool_routing=proofs.get(result.pool_routing) if result.pool_routing else None,
-        replicas_upper_band=_replicas_upper_band(chosen.plan, problem, upper),
+        plans_proved=len(proofs) + proved,
+        plans_dismissed=dismissed,
+        replicas_upper_band=_replicas_upper_band((chosen or proofs[result.plan]).plan, problem, upper) if upper else {},
     )
+
+
+def sized_plans(result: PlanResult) -> list[FleetPlan]:
+    """Every plan that the model sized, the cheapest first."""
+    plans = [candidate.plan for candidate in result.candidates if candidate.plan is not None]
+    return sorted(plans, key=lambda plan: (price(plan), plan.replicas))
+
+
+def cheapest_confirmed(
+    verifier: Verifier,
+    proofs: list[Proof],
+    contenders: list[FleetPlan],
+    on_progress: Callable[[str], None] = lambda message: None,
+) -> tuple[Proof | None, int, int]:
+    """The cheapest fleet that the simulator confirms among proved plans and contenders.
+
+    Parameters
+    ----------
+    verifier : Verifier
+    proofs : list of Proof
+        Of plans that are proved already; the optimum of the search first.
+    contenders : list of FleetPlan
+        Others, in the order of the model's price.
+    on_progress : callable
+
+    Returns
+    -------
+    proof : Proof or None
+        None where none is confirmed.
+    proved, dismissed : int
+        Contenders that were proved, and that a short look dismissed.
+
+    Notes
+    -----
+    The model ranks plans, and the simulator may rank them otherwise. A contender is looked at if the fewest replicas
+    that its work allows would cost less than the cheapest fleet so far; the first five in the order of the model's
+    price that are, and up to ten that the short look of `Verifier.cannot_undercut` dismisses.
+    """
+    confirmed = [proof for proof in proofs if proof.verdict == "confirmed"]
+    best = min(confirmed, key=_rank, default=None)
+    proved = dismissed = 0
+    for plan in contenders:
+        if proved == _MOST_CONTENDERS or dismissed == _MOST_DISMISSED:
+            break
+        if best is not None:
+            if least_price(plan, verifier.problem) >= price(best.plan) * (1 - _SAME):
+                continue
+            if verifier.cannot_undercut(plan, price(best.plan)):
+                dismissed += 1
+                continue
+        on_progress(f"next best plan {proved + 1}: boundaries {plan.boundaries_tokens}, gamma {plan.gamma:g}")
+        proof = verifier.prove(plan)
+        proved += 1
+        if proof.verdict == "confirmed" and (best is None or _rank(proof) < _rank(best)):
+            best = proof
+    return best, proved, dismissed
+
+
+def least_price(plan: FleetPlan, problem: Problem) -> float:
+    """What the plan's pools would cost with the fewest replicas that keep up with their work."""
+    mixtures = split(problem.lengths, plan.boundaries_tokens, plan.gamma)
+    total = price(plan)
+    for pool, mixture in zip(plan.pools, mixtures, strict=True):
+        fewest = fewest_replicas(pool_work(pool.profile, mixture), pool.arrival_rate_rps)
+        per_replica = pool.profile.usd_per_replica_hour or pool.profile.gpus_per_replica
+        total -= max(pool.loaded_replicas - fewest, 0) * per_replica
+    return total
+
+
+def _rank(proof: Proof) -> tuple[float, int, int]:
+    return round(price(proof.plan), 9), proof.plan.replicas, len(proof.plan.pools)
 
 
 def _replicas_upper_band(plan: FleetPlan, problem: Problem, upper: Problem) -> dict[str, int]:

@@ -4,15 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from fleetopt.planner import proof
+from fleetopt.planner import trials
 from tests.dagster.project import Project
 
 
 @pytest.fixture(autouse=True)
 def _small_simulations(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(proof, "_REQUESTS", 2000)
-    monkeypatch.setattr(proof, "_POOL_REQUESTS", 200)
-    monkeypatch.setattr(proof, "_ROUNDS", 3)
+    monkeypatch.setattr(trials, "_REQUESTS", 2000)
+    monkeypatch.setattr(trials, "_POOL_REQUESTS", 200)
 
 
 @pytest.fixture

@@ -33,6 +33,7 @@ _RESOLUTION = 400
 _MOST_TOGETHER = 1_000_000
 """Requests of a replication of the whole fleet."""
 _TOGETHER_ROUNDS = 3
+_SLACK = 1e-9
 _LAX = 1000.0
 """A target so many times the real one asks for nothing but loads within the cap."""
 
@@ -103,8 +104,8 @@ class Verifier:
     def cannot_undercut(self, plan: FleetPlan, usd_per_hour: float) -> bool:
         """Whether a plan's pools hold for no price below one, by a short look at each pool.
 
-        The pools are cut in proportion until one replica more in each would cost more than that price: a cheaper fleet
-        has no more than so many replicas in at least one pool. If none of these is confirmed, no fleet is left. Where
+        The pools are cut in proportion until one replica more in each would cost that price or more: a cheaper fleet has
+        no more than so many replicas in at least one pool. If none of these is confirmed, no fleet is left. Where
         commitments or whole nodes make prices jump, this is a rule of thumb.
         """
         if price(plan) < usd_per_hour:
@@ -112,7 +113,7 @@ class Verifier:
         share = usd_per_hour / price(plan)
         mixtures = split(self.problem.lengths, plan.boundaries_tokens, plan.gamma)
         for index, (pool, mixture) in enumerate(zip(plan.pools, mixtures, strict=True)):
-            fewer = min(math.floor(pool.loaded_replicas * share), pool.loaded_replicas - 1)
+            fewer = math.ceil(pool.loaded_replicas * share * (1 - _SLACK)) - 1
             is_allowed = fewer >= _floor(pool, mixture, self.problem)
             if is_allowed and self.trials(plan, index, mixture).verdict(fewer) == "confirmed":
                 return False

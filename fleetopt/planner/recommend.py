@@ -9,7 +9,7 @@ from fleetopt.planner.problem import Problem
 from fleetopt.planner.proof import Proof
 from fleetopt.planner.search import plan_fleet
 from fleetopt.planner.sizing import PoolRequirements, size_pool
-from fleetopt.planner.verification import Verifier, price
+from fleetopt.planner.verification import Verifier, price, replica_price
 from fleetopt.planner.work_floor import fewest_replicas, pool_work
 from fleetopt.workload.trace import Trace
 
@@ -164,8 +164,7 @@ def least_price(plan: FleetPlan, problem: Problem) -> float:
     total = price(plan)
     for pool, mixture in zip(plan.pools, mixtures, strict=True):
         fewest = fewest_replicas(pool_work(pool.profile, mixture), pool.arrival_rate_rps)
-        per_replica = pool.profile.usd_per_replica_hour or pool.profile.gpus_per_replica
-        total -= max(pool.loaded_replicas - fewest, 0) * per_replica
+        total -= max(pool.loaded_replicas - fewest, 0) * replica_price(pool)
     return total
 
 

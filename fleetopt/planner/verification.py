@@ -104,13 +104,14 @@ class Verifier:
     def cannot_undercut(self, plan: FleetPlan, usd_per_hour: float) -> bool:
         """Whether a plan's pools hold for no price below one, by a short look at each pool.
 
-        The pools are cut in proportion until one replica more in each would cost that price or more: a cheaper fleet has
-        no more than so many replicas in at least one pool. If none of these is confirmed, no fleet is left. Where
+        The pools are cut in proportion until one replica more in each would cost that price or more: a cheaper fleet
+        has no more than so many replicas in at least one pool. If none of these is confirmed, no fleet is left. Where
         commitments or whole nodes make prices jump, this is a rule of thumb.
         """
         if price(plan) < usd_per_hour:
             return False
-        share = usd_per_hour / price(plan)
+        usd_of_load = sum(pool.loaded_replicas * replica_price(pool) for pool in plan.pools)
+        share = 1 - (price(plan) - usd_per_hour) / usd_of_load
         mixtures = split(self.problem.lengths, plan.boundaries_tokens, plan.gamma)
         for index, (pool, mixture) in enumerate(zip(plan.pools, mixtures, strict=True)):
             fewer = math.ceil(pool.loaded_replicas * share * (1 - _SLACK)) - 1
@@ -246,6 +247,11 @@ def smallest_confirmed(trials: PoolTrials, start: int, floor: int) -> Settled:
 def price(plan: FleetPlan) -> float:
     """Cost of a plan, USD/h; its GPUs where its profiles have no price."""
     return plan.usd_per_hour or float(sum(pool.gpus for pool in plan.pools))
+
+
+def replica_price(pool: PoolPlan) -> float:
+    """Price of one replica on demand, USD/h; its GPUs where it has none."""
+    return pool.profile.usd_per_replica_hour or float(pool.profile.gpus_per_replica)
 
 
 def resolution(replicas: int) -> int:

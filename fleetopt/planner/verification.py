@@ -79,18 +79,37 @@ class Verifier:
 
     def trials(self, plan: FleetPlan, index: int, mixture: PoolMixture) -> PoolTrials:
         """Trials of one of a plan's pools; pools of other plans that get the same requests share them."""
-        pool, problem = plan.pools[index], self.problem
+        pool = plan.pools[index]
+        return self.pool_trials(_routing(plan), index, mixture, pool.arrival_rate_rps, pool.residence_s)
+
+    def pool_trials(
+        self, routing: Fleet, index: int, mixture: PoolMixture, arrival_rate_rps: float, residence_s: float
+    ) -> PoolTrials:
+        """Trials of one pool of any fleet.
+
+        Parameters
+        ----------
+        routing : Fleet
+            One replica per pool will do.
+        index : int
+            Of the pool.
+        mixture : PoolMixture
+            Requests that the pool gets.
+        arrival_rate_rps : float
+            Of the pool, 1/s.
+        residence_s : float
+            Mean time in service, about, s.
+        """
+        pool, problem = routing.pools[index], self.problem
         targets = Targets(ttft_p99_s=problem.slo.ttft_of(pool.name), tpot_p99_s=problem.slo.tpot_p99_s)
-        routing = _routing(plan)
         key = (pool.profile, pool.max_context_tokens, targets, *_content(mixture))
         if key not in self._trials:
-            n_requests = requests_to_simulate(pool.arrival_rate_rps, problem.arrival_rate_rps, pool.residence_s)
             self._trials[key] = PoolTrials(
                 self._peak,
                 routing,
                 index,
                 targets=targets,
-                n_requests=n_requests,
+                n_requests=requests_to_simulate(arrival_rate_rps, problem.arrival_rate_rps, residence_s),
                 day=self.day,
                 seed=self.seed,
             )

@@ -1,19 +1,21 @@
 """`fleetopt evidence`: commands behind the figures that the project claims of itself."""
 
+import json
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fleetopt.cli.files import load_profile, read_parquet, require_writable, write_file
-from fleetopt.cli.options import MOST_REPLICAS, require_range
+from fleetopt.cli.files import load_profile, read_parquet, read_text, require_writable, write_file
+from fleetopt.cli.options import MOST_REPLICAS, JsonOption, require_range
 from fleetopt.cli.progress import count_progress
 from fleetopt.cli.requests import OutputFractionOption, SeedOption, load_lengths
 from fleetopt.errors import InputError
 
 if TYPE_CHECKING:
     from fleetopt.evidence.fidelity import FidelityCell
+    from fleetopt.evidence.plans import PlanCell, Workload
     from fleetopt.profiles import GpuProfile
     from fleetopt.workload.lengths import JointLengths
 
@@ -23,6 +25,7 @@ _LARGE_KV_TOKENS = 1_150_976
 """What Llama-2-7B leaves on eight A100 of 80 GB, measured; see the catalogue's source."""
 _QUICK_LOADS, _QUICK_REPLICAS = [0.3, 0.7], [1, 8]
 _KINDS = (".md", ".csv", ".json")
+_HARDWARE = ["a100-llama3.1-8b", "h100-llama3.1-8b", "a100-llama3.1-8b+h100-llama3.1-8b"]
 
 
 @evidence.command()
@@ -91,6 +94,130 @@ def fidelity(
         content = _content(cells, out.suffix).encode()
         write_file(out, lambda temporary: temporary.write_bytes(content))
         print(f"written: {out}")
+
+
+@evidence.command()
+def plans(
+    workload: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Published workload; may be given more than once. Default: all, or none where --requests names some.",
+            show_default=False,
+        ),
+    ] = None,
+    requests: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Lengths of real requests, as NAME=requests.parquet; may be given more than once.", show_default=False
+        ),
+    ] = None,
+    hardware: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="GPU profile, or several joined by + to choose from for each pool; may be given more than once. "
+            "Default: A100, H100 and both, each with Llama-3.1-8B.",
+            show_default=False,
+        ),
+    ] = None,
+    rate: Annotated[
+        list[float] | None,
+        typer.Option(help="Requests/s; may be given more than once. Default: 20, 200, 2000.", show_default=False),
+    ] = None,
+    multiple: Annotated[
+        list[float] | None,
+        typer.Option(
+            help="Target as a multiple of the workload's own unloaded P99 TTFT; may be given more than once. "
+            "Default: 1.5, 3, 6.",
+            show_default=False,
+        ),
+    ] = None,
+    full_rate: Annotated[float, typer.Option(help="Cells up to this rate are all run, requests/s.")] = 20.0,
+    share: Annotated[float, typer.Option(help="Share of the cells beyond --full-rate, drawn at random.")] = 0.3,
+    output_fraction: OutputFractionOption = 0.2,
+    seed: SeedOption = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="JSONL file that each cell is added to once it is done; cells that it holds are not run again.",
+            show_default=False,
+        ),
+    ] = None,
+    table: Annotated[Path | None, typer.Option(help="Markdown file of the table.", show_default=False)] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Hold the planner's plans against the cheapest fleets that the simulator confirms."""
+    from fleetopt.evidence.plans import MULTIPLES, RATES_RPS, plan_cells, plan_grid
+    from fleetopt.reporting.plans import cell_record, plans_json, plans_markdown
+
+    for path in (out, table):
+        require_writable(path)
+    require_range("--share", share, 0, 1)
+    require_range("--seed", seed, 0, 2**63 - 1)
+    for value in rate or []:
+        require_range("--rate", value, 0, 1e6, open_ends=True)
+    for value in multiple or []:
+        require_range("--multiple", value, 0, 1e6, open_ends=True)
+    gpus = {name: [load_profile(part) for part in name.split("+")] for name in hardware or _HARDWARE}
+    workloads = _workloads(workload, requests or [], output_fraction)
+    keys = plan_grid(
+        list(workloads),
+        list(gpus),
+        seed,
+        rates_rps=rate or RATES_RPS,
+        multiples=multiple or MULTIPLES,
+        full_rate_rps=full_rate,
+        share=share,
+    )
+    cells = {cell.key: cell for cell in _cells_in(out)} if out is not None else {}
+    with count_progress("cells", enabled=True) as on_progress:
+        for cell in plan_cells(keys, workloads, gpus, seed, done=cells, on_progress=on_progress):
+            cells[cell.key] = cell
+            if out is not None:
+                with out.open("a", encoding="utf-8") as file:
+                    file.write(json.dumps(cell_record(cell)) + "\n")
+    asked = [cells[key] for key in keys]
+    if table is not None:
+        content = plans_markdown(asked).encode()
+        write_file(table, lambda temporary: temporary.write_bytes(content))
+    if as_json:
+        print(plans_json(asked), end="")
+    else:
+        _print_plans(asked)
+
+
+def _workloads(workloads: list[str] | None, requests: list[str], output_fraction: float) -> "dict[str, Workload]":
+    """Workloads by name; boundaries are the breakpoints of a CDF, for real requests 2^k and 1.5 x 2^k tokens."""
+    from fleetopt.evidence.plans import Workload
+    from fleetopt.workload.reference import load_reference, reference_names
+
+    grid = sorted({size for k in range(6, 24) for size in (2**k, 3 * 2 ** (k - 1))})
+    found = {}
+    for name, (lengths, longest) in _lengths(workloads, requests, output_fraction).items():
+        steps = [int(tokens) for tokens, _ in load_reference(name).points] if name in reference_names() else grid
+        total = lengths.total_tokens
+        boundaries = tuple(tokens for tokens in steps if total[0] <= tokens < total[-1])
+        found[name] = Workload(name=name, lengths=lengths, boundaries_tokens=boundaries, max_context_tokens=longest)
+    return found
+
+
+def _cells_in(path: Path) -> "list[PlanCell]":
+    """Cells of a JSONL file; none where there is no file yet."""
+    from fleetopt.reporting.plans import cell_from_record
+
+    if not path.exists():
+        return []
+    try:
+        return [cell_from_record(json.loads(line)) for line in read_text(path).splitlines()]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"--out {path}: holds a line that is no cell of this evidence; name another file") from error
+
+
+def _print_plans(cells: "list[PlanCell]") -> None:
+    from rich.console import Console
+
+    from fleetopt.reporting.plans import plans_table
+
+    Console().print(plans_table(cells))
 
 
 def _lengths(

@@ -71,8 +71,8 @@ def summary(cells: Sequence[PlanCell]) -> list[str]:
         exact = sum(value <= _SETTLED for value in excess)
         lines.append(
             f"A verified plan costs {_percent(sum(excess) / len(excess))} more than the cheapest fleet that the "
-            f"simulator confirms in the mean and {_percent(max(excess))} at most; for {exact} of {len(excess)} none was "
-            f"found that is cheaper."
+            f"simulator confirms in the mean and {_percent(max(excess))} at most; for {exact} of {len(excess)} no "
+            f"cheaper one was found."
         )
     if plans:
         as_they_came = sum(cell.modelled_verdict == "confirmed" for cell in plans)

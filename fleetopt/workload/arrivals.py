@@ -152,32 +152,40 @@ def upper_peak_rate(peak: Peak, confidence: float = 0.95) -> float:
     return float(stats.chi2.ppf(confidence, 2 * (peak.requests + 1)) / 2 / peak.window_s)
 
 
-def index_of_dispersion(second: np.ndarray, requests: np.ndarray, observed: np.ndarray, window_s: int) -> float | None:
-    """Index of dispersion of counts: variance over mean of the arrivals in consecutive bins; 1 for a Poisson stream.
+def index_of_dispersion(
+    second: np.ndarray, requests: np.ndarray, observed: np.ndarray, window_s: float, overlap: int = 1
+) -> float | None:
+    """Index of dispersion of counts: variance over mean of the arrivals in windows; 1 for a Poisson stream.
 
     Parameters
     ----------
     second, requests : np.ndarray
-        int64[k], distinct increasing seconds and the arrivals in each.
+        float64[k] or int64[k] times in order, and int64[k] arrivals at each, or in the second that starts there.
     observed : np.ndarray
-        int64[m, 2], observed time on the same clock, as of `observed_intervals`.
-    window_s : int
-        Width of a bin, s. Bins start with each interval; an unfinished last one is left out.
+        float64[m, 2], observed time on the same clock, as of `observed_intervals`.
+    window_s : float
+        Width of a window, s; whole if arrivals are known by the second. Windows start with each interval; an
+        unfinished last one is left out.
+    overlap : int
+        A window starts at every such fraction of a window; 1 for consecutive ones. More use the same time better, the
+        longer the window the more so.
 
     Returns
     -------
     float or None
-        None if fewer than two bins were observed or nothing arrived in them.
+        None if fewer than two consecutive windows were observed or nothing arrived in them.
     """
     arrived = np.concatenate(([0], np.cumsum(requests)))
     counts = []
     for start, end in observed:
-        edges = np.arange(start, end + 1, window_s)
-        counts.append(np.diff(arrived[np.searchsorted(second, edges, side="left")]))
-    bins = np.concatenate(counts) if counts else np.empty(0)
-    if len(bins) < 2 or not bins.any():
+        starts = np.arange(start, end - window_s + 1e-9 * window_s, window_s / overlap)
+        first, last = (arrived[np.searchsorted(second, edges, side="left")] for edges in (starts, starts + window_s))
+        counts.append(last - first)
+    windows = np.concatenate(counts) if counts else np.empty(0)
+    if len(windows) <= overlap or not windows.any():
         return None
-    return float(bins.var(ddof=1) / bins.mean())
+    # Overlapping windows share their deviations, so that the mean takes as many degrees of freedom as overlap.
+    return float(windows.var() * len(windows) / (len(windows) - overlap) / windows.mean())
 
 
 def _epoch_second(column: str) -> pl.Expr:

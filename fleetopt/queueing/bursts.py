@@ -1,0 +1,386 @@
+"""A pool under bursty arrivals: its equilibria under Poisson arrivals, mixed over rates, and the queues of bursts.
+
+What arrivals do is known by their index of dispersion I(t), variance over mean of the counts in windows of length t. Of
+that, what exceeds a Poisson stream's 1 acts on three scales:
+
+* Over the response time of the pool and longer it is a rate that varies; the pool is in the equilibrium of the rate of
+  the moment (`_rates`).
+* What that leaves, faster, comes as clumps that wait for each other's prefill (`_clumps`).
+* While the rate is above what the pool can carry a backlog grows, which later arrivals wait for (`_Backlog`).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+from scipy import special
+
+from fleetopt.queueing.distribution import Grid, TimeDistribution
+from fleetopt.queueing.equilibrium import PoolState, pool_state
+from fleetopt.queueing.routing import Occupancy
+from fleetopt.queueing.stability import stability_limit_rps
+from fleetopt.queueing.tpot import TpotDistribution, tpot_distribution
+from fleetopt.queueing.ttft import ttft_distribution
+from fleetopt.queueing.work import RequestWork
+from fleetopt.workload.dispersion import IndexOfDispersion
+
+_WINDOWS_PER_RESPONSE = 2.0
+_SLOW_WINDOWS = 4.0
+_EXCEEDED = np.array([0.8, 0.2, 0.04, 0.004])
+"""Shares of the arrivals that come at higher rates than those, beside the mean, that equilibria are computed for."""
+_RATE_POINTS = 48
+_HIGHEST_LOAD = 0.97
+_MOST_PREFILL_LOAD = 0.98
+_LEAST_ROOM = 1e-3
+_ROUNDS = 8
+_BACKLOG_WINDOWS = 1.6 ** np.arange(32)
+_LEAST_VARIATION = 1e-9
+_NEGLIGIBLE = 1e-6
+_PLACES, _REFINEMENTS = 17, 4
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TpotMixture:
+    """Time per output token over parts of the requests, with the methods of its parts.
+
+    Attributes
+    ----------
+    share : tuple of float
+        Of the requests, sum 1.
+    parts : tuple of TpotDistribution
+    """
+
+    share: tuple[float, ...]
+    parts: tuple[TpotDistribution, ...]
+
+    def exceeds(self, times_s: np.ndarray) -> np.ndarray:
+        """P(time per output token > x) for each x, s; nan where no request has two output tokens."""
+        return np.asarray(
+            sum(share * part.exceeds(times_s) for share, part in zip(self.share, self.parts, strict=True))
+        )
+
+    def quantile(self, probability: float) -> float:
+        """Time that a share ``probability`` of requests does not exceed, s; nan where none has two output tokens."""
+        quantiles = [part.quantile(probability) for part in self.parts]
+        low, high = min(quantiles), max(quantiles)
+        if not low < high:
+            return high
+        for _ in range(_REFINEMENTS):
+            times_s = np.linspace(low, high, _PLACES)
+            is_late = self.exceeds(times_s[:-1]) > 1 - probability
+            first = int(is_late.sum())  # the probability falls, so these come first
+            low, high = float(times_s[max(first - 1, 0)]), float(times_s[first])
+        return high
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Backlog:
+    """Requests that wait because for a while more came than the pool can carry.
+
+    P(more than b) is taken as that of the likeliest stretch of time, of those no shorter than the pool takes to fill:
+    the largest over t of P(A(t) > C t + b), with A(t) the arrivals, C the capacity. By Chernoff's bound, which in the
+    limit of heavy traffic is exact in how it falls with b, where the share of arrivals that meet any backlog is not
+    bounded but computed, A(t) being Gamma.
+
+    Attributes
+    ----------
+    share : float
+        Of the arrivals that find one.
+    load : float
+        Mean rate over the capacity, below 1.
+    window_s, shape : np.ndarray
+        float64[t], stretches of time, s, and 1 over the squared coefficient of variation of the counts in them.
+
+    References
+    ----------
+    The likeliest time scale of an overflow: Norros (1994), Queueing Systems 16; Botvich and Duffield (1995), Queueing
+    Systems 20, for many sources.
+    """
+
+    share: float
+    load: float
+    window_s: np.ndarray
+    shape: np.ndarray
+
+    def wait(self, grid: Grid) -> np.ndarray:
+        """Transform of the wait of those that find one."""
+        edges_s = (np.arange(1, grid.points) - 0.5) * grid.step_s
+        excess = (1 + edges_s / self.window_s[:, None]) / self.load
+        exponent = (self.shape[:, None] * (excess - 1 - np.log(excess))).min(axis=0)
+        first = float((self.shape * (1 / self.load - 1 + np.log(self.load))).min())
+        above = np.concatenate([[1.0], np.exp(np.minimum(first - exponent, 0.0))])
+        return grid.transform(-np.diff(above, append=0.0))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class BurstyLoad:
+    """Equilibria of a pool that bursty arrivals take it through.
+
+    Attributes
+    ----------
+    rate_rps : tuple of float
+        Rates of the pool, increasing, 1/s.
+    states : tuple of PoolState
+        Its equilibrium at each.
+    arrival_share, time_share : np.ndarray
+        float64[k], of the arrivals and of the time at each rate; sum 1.
+    excess : float
+        What the index of dispersion of a replica's arrivals exceeds that under Poisson arrivals by, over the time that
+        its prefill queue takes to recover, where the rate's own changes are too slow to tell.
+    backlog : _Backlog
+    """
+
+    rate_rps: tuple[float, ...]
+    states: tuple[PoolState, ...]
+    arrival_share: np.ndarray
+    time_share: np.ndarray
+    excess: float
+    backlog: _Backlog
+
+    @property
+    def mean_state(self) -> PoolState:
+        """Means over time; of iterations over iterations, of what arrivals find over arrivals."""
+        return _mean_state(self.states, self.arrival_share, self.time_share)
+
+    def ttft(self, work: RequestWork, replicas: int) -> TimeDistribution:
+        """Time to first token, s.
+
+        Parameters
+        ----------
+        work : RequestWork
+        replicas : int
+        """
+        parts = [
+            ttft_distribution(work, state, rate, replicas)
+            for rate, state in zip(self.rate_rps, self.states, strict=True)
+        ]
+
+        def masses(grid: Grid) -> np.ndarray:
+            total = np.zeros(grid.points + 1, dtype=np.complex128)
+            for share, part, state in zip(self.arrival_share, parts, self.states, strict=True):
+                latest = grid.transform(part.masses(grid)) * _clumps(grid, work, state, self.excess)
+                total += (1 - self.backlog.share) * share * latest
+            if self.backlog.share > _NEGLIGIBLE:
+                total += self.backlog.share * latest * self.backlog.wait(grid)
+            return grid.invert(total)
+
+        return TimeDistribution(masses, parts[-1].scale_s)
+
+    def tpot(self, work: RequestWork, replicas: int) -> TpotMixture:
+        """Time per output token after the first, s; who meets a backlog decodes as at the highest rate.
+
+        Parameters
+        ----------
+        work : RequestWork
+        replicas : int
+        """
+        share = (1 - self.backlog.share) * self.arrival_share
+        share[-1] += self.backlog.share
+        return TpotMixture(
+            share=tuple(share.tolist()),
+            parts=tuple(tpot_distribution(work, state, replicas) for state in self.states),
+        )
+
+
+def bursty_load(
+    work: RequestWork, arrival_rate_rps: float, replicas: int, dispersion: IndexOfDispersion
+) -> BurstyLoad | None:
+    """Equilibria of a pool under arrivals with a given index of dispersion; None where the mean rate has none.
+
+    Parameters
+    ----------
+    work : RequestWork
+    arrival_rate_rps : float
+        Mean rate of the pool, 1/s, above 0.
+    replicas : int
+    dispersion : IndexOfDispersion
+        Of the arrivals at this pool.
+
+    Notes
+    -----
+    At most five equilibria. A part of the fluctuations is carried by the prefill queues already, so it is left out of
+    the rate's and the backlog's: that queue recovers within ``s / (1 - its load)^2`` and the whole pool within that
+    of its own load, so the ratio of the two is. All where prefill is what limits the pool, little where decode does.
+    """
+    mean = pool_state(work, arrival_rate_rps, replicas)
+    if mean is None:
+        return None
+    capacity_rps = max(stability_limit_rps(work) * replicas, arrival_rate_rps * (1 + _LEAST_ROOM))
+    load = arrival_rate_rps / capacity_rps
+    service_s = float(work.prompt_points[0] @ _service_s(work, mean))
+
+    def window_s(rate_rps: np.ndarray) -> np.ndarray:
+        return _WINDOWS_PER_RESPONSE * _response_s(work, rate_rps, capacity_rps, replicas, service_s)
+
+    shortest_s = float(window_s(np.array([arrival_rate_rps]))[0])
+    excess = _excess(dispersion, service_s, mean.prefill_load, shortest_s)
+    carried = excess * min(1.0, (1 - load) / max(1 - mean.prefill_load, _LEAST_ROOM)) ** 2
+
+    def variation(windows_s: np.ndarray) -> np.ndarray:
+        index = dispersion.at(windows_s) - 1 - carried
+        return np.maximum(np.maximum(index, 0.0) / (arrival_rate_rps * windows_s), _LEAST_VARIATION)
+
+    rates, exceeded = _rates(arrival_rate_rps, capacity_rps, lambda rate: variation(window_s(rate)))
+    nodes, states = _equilibria(work, mean, arrival_rate_rps, replicas, capacity_rps, rates, exceeded)
+    share = _hat_weights(np.array(nodes), rates, exceeded)
+    by_time = share / np.array(nodes)
+    windows_s = shortest_s * _BACKLOG_WINDOWS
+    shape = 1 / variation(windows_s)
+    return BurstyLoad(
+        rate_rps=nodes,
+        states=states,
+        arrival_share=share,
+        time_share=by_time / by_time.sum(),
+        excess=excess / replicas,
+        backlog=_Backlog(
+            share=float(special.gammaincc(shape + 1, shape / load).max()),
+            load=load,
+            window_s=windows_s,
+            shape=shape,
+        ),
+    )
+
+
+def _service_s(work: RequestWork, state: PoolState) -> np.ndarray:
+    """float64[k], time to prefill each of ``prompt_points`` among others, s."""
+    iterations = work.prompt_points[1] / state.chunk_tokens
+    return np.asarray(iterations * (work.base_s + state.decode_s) + work.prompt_work_s)
+
+
+def _response_s(
+    work: RequestWork, rate_rps: np.ndarray, capacity_rps: float, replicas: int, service_s: float
+) -> np.ndarray:
+    """float64[k], time in which a pool settles at a new rate, s.
+
+    What runs changes by ``dn/dr`` if the rate changes by dr, which takes that long: from the fluid equilibrium
+    ``n = r E[iterations] W / (1 - r w)``, ``E[iterations] W / (1 - r w)^2``. The pool's prefill queues, as one that is
+    ``replicas`` times as fast, take a service time over the square of the room left (M. P. Newell, Applications of
+    Queueing Theory, 1982, for the relaxation time of a queue).
+    """
+    room = np.maximum(1 - rate_rps / replicas * work.work_s, _LEAST_ROOM)
+    queue_room = np.maximum(1 - rate_rps / capacity_rps, _LEAST_ROOM)
+    return np.asarray(work.iterations * work.base_s / room**2 + service_s / replicas / queue_room**2)
+
+
+def _excess(dispersion: IndexOfDispersion, service_s: float, prefill_load: float, slow_s: float) -> float:
+    """What the index exceeds 1 by over the time that a prefill queue takes to recover, but for slow changes of rate.
+
+    A clump of I requests takes I service times, and with those that come meanwhile ``I s / (1 - rho)^2``, over which I
+    itself is taken. Slow changes, those over several responses of the pool, show up there in proportion to the time.
+    """
+    room = max(1 - prefill_load, 1 - _MOST_PREFILL_LOAD) ** 2
+    window_s = min(service_s, slow_s)
+    for _ in range(_ROUNDS):
+        window_s = min(service_s * max(1.0, float(dispersion.at(window_s))) / room, slow_s)
+    slowest_s = _SLOW_WINDOWS * slow_s
+    slow = (float(dispersion.at(slowest_s)) - 1) * window_s / slowest_s
+    return max(0.0, float(dispersion.at(window_s)) - 1 - max(0.0, slow))
+
+
+def _rates(
+    mean_rps: float, capacity_rps: float, variation: Callable[[np.ndarray], np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rates up to the capacity, and the share of arrivals that come while the rate is higher, float64[k] each.
+
+    The rate is Gamma, over windows as long as the pool takes to settle at the rate in question: a rate that cannot last
+    so long does not bring the pool to its equilibrium. Arrivals see a rate as often as it is high.
+
+    References
+    ----------
+    Green, L. and Kolesar, P. (1991), The pointwise stationary approximation for queues with nonstationary arrivals,
+    Management Science 37(1). The windows are twice the response time because of exponential times in service S: the
+    variance of those present over their mean, the peakedness, is ``1 + (I - 1) / 2`` where I is constant (Eckberg
+    1983), and so is that of a Poisson number whose rate varies as over windows of 2 S.
+    """
+    places = np.arange(1, _RATE_POINTS + 1) / _RATE_POINTS
+    rates = np.concatenate([places * mean_rps, mean_rps + places * (capacity_rps - mean_rps)])
+    shape = 1 / variation(rates)
+    return rates, np.minimum.accumulate(special.gammaincc(shape + 1, rates / mean_rps * shape))
+
+
+def _equilibria(
+    work: RequestWork,
+    mean: PoolState,
+    mean_rps: float,
+    replicas: int,
+    capacity_rps: float,
+    rates: np.ndarray,
+    exceeded: np.ndarray,
+) -> tuple[tuple[float, ...], tuple[PoolState, ...]]:
+    """A few rates, the mean one of them, and the equilibria at those that have one."""
+    quantiles = np.interp(-_EXCEEDED, -exceeded, rates)
+    highest = max(mean_rps, _HIGHEST_LOAD * capacity_rps)
+    found = {mean_rps: mean}
+    for rate in np.unique(np.minimum(quantiles, highest)).tolist():
+        if abs(rate / mean_rps - 1) > _LEAST_ROOM:
+            state = pool_state(work, rate, replicas)
+            if state is None:
+                break
+            found[rate] = state
+    nodes = tuple(sorted(found))
+    return nodes, tuple(found[rate] for rate in nodes)
+
+
+def _hat_weights(nodes: np.ndarray, rates: np.ndarray, exceeded: np.ndarray) -> np.ndarray:
+    """float64[k], share of arrivals for each node: between two, as near as the rate; above and below them, the last.
+
+    What is convex in the rate, as waits are, comes out no smaller by such interpolation.
+    """
+    share = -np.diff(exceeded, prepend=1.0, append=0.0)
+    middle = np.concatenate([rates[:1], (rates[1:] + rates[:-1]) / 2, rates[-1:]])
+    place = np.interp(middle, nodes, np.arange(len(nodes)))
+    low = np.floor(place).astype(np.int64)
+    upper = share * (place - low)
+    return np.bincount(low, share - upper, len(nodes)) + np.bincount(
+        np.minimum(low + 1, len(nodes) - 1), upper, len(nodes)
+    )
+
+
+def _clumps(grid: Grid, work: RequestWork, state: PoolState, excess: float) -> np.ndarray:
+    """Transform of the wait for the prompts of a clump, over that under Poisson arrivals.
+
+    Batches of a geometric number at Poisson times have ``I - 1 = 2 p / (1 - p)``. In M/M/1 arrivals find a geometric
+    number with ratio rho, with such batches one with ``eta = 1 - (1 - p) (1 - rho)``; the quotient of the transforms
+    is a mixture of no more wait, with probability ``(1 - p) rho / eta``, and of another geometric number of services
+    with ratio eta. The mean is that of batch queues, ``(I - 1) s / 2 / (1 - rho)`` (Gross and Harris, Fundamentals of
+    Queueing Theory, section 3.1), and in heavy traffic that of G/G/1 (Whitt 1993, Production and Operations Management
+    2(2)). The router spreads the clumps of a pool evenly, so that each replica has its share of the excess.
+    """
+    more = excess / (2 + excess)
+    if more < _NEGLIGIBLE:
+        return np.ones(grid.points + 1, dtype=np.complex128)
+    load = min(state.prefill_load, _MOST_PREFILL_LOAD)
+    ratio = 1 - (1 - more) * (1 - load)
+    service = grid.transform(grid.masses(work.prompt_points[0], _service_s(work, state)))
+    return np.asarray((1 - more) * load / ratio + more / ratio * (1 - ratio) / (1 - ratio * service))
+
+
+def _mean_state(states: tuple[PoolState, ...], arrivals: np.ndarray, time: np.ndarray) -> PoolState:
+    def mean(name: str, weight: np.ndarray) -> float:
+        return float(np.average([getattr(state, name) for state in states], weights=weight))
+
+    busy = time * [state.busy for state in states]
+    iterations = busy / [state.iteration_s for state in states]
+    decode_s = mean("decode_found_s", busy)
+    spread_s2 = np.average([(state.decode_found_s - decode_s) ** 2 for state in states], weights=busy)
+    return replace(
+        states[0],
+        occupancy=Occupancy(
+            over_time=np.average([state.occupancy.over_time for state in states], axis=0, weights=time),
+            found=np.average([state.occupancy.found for state in states], axis=0, weights=arrivals),
+            found_after_departure=np.average(
+                [state.occupancy.found_after_departure for state in states], axis=0, weights=arrivals
+            ),
+        ),
+        iteration_s=float(busy.sum() / iterations.sum()),
+        busy=float(busy.sum()),
+        running=mean("running", time),
+        decode_s=mean("decode_s", iterations),
+        chunk_share=mean("chunk_share", arrivals),
+        chunk_tokens=mean("chunk_tokens", iterations),
+        decode_found_s=decode_s,
+        decode_variance_s2=mean("decode_variance_s2", busy) + float(spread_s2),
+        prefill_load=mean("prefill_load", time),
+        kv_utilization=mean("kv_utilization", time),
+        budget_load=mean("budget_load", time),
+    )

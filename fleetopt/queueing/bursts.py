@@ -9,7 +9,6 @@ that, what exceeds a Poisson stream's 1 acts on three scales:
 * While the rate is above what the pool can carry a backlog grows, which later arrivals wait for (`_Backlog`).
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -122,8 +121,9 @@ class BurstyLoad:
         Rates of the pool, increasing, 1/s.
     states : tuple of PoolState
         Its equilibrium at each.
-    arrival_share, time_share : np.ndarray
-        float64[k], of the arrivals and of the time at each rate; sum 1.
+    arrival_share, present_share, time_share : np.ndarray
+        float64[k], shares of the arrivals that wait as at each rate, of the arrivals that decode as at each, and of the
+        time at each; sum 1.
     excess : float
         What the index of dispersion of a replica's arrivals exceeds that under Poisson arrivals by, over the time that
         its prefill queue takes to recover, where the rate's own changes are too slow to tell.
@@ -133,6 +133,7 @@ class BurstyLoad:
     rate_rps: tuple[float, ...]
     states: tuple[PoolState, ...]
     arrival_share: np.ndarray
+    present_share: np.ndarray
     time_share: np.ndarray
     excess: float
     backlog: _Backlog
@@ -140,7 +141,7 @@ class BurstyLoad:
     @property
     def mean_state(self) -> PoolState:
         """Means over time; of iterations over iterations, of what arrivals find over arrivals."""
-        return _mean_state(self.states, self.arrival_share, self.time_share)
+        return _mean_state(self.states, self.present_share, self.time_share)
 
     def ttft(self, work: RequestWork, replicas: int) -> TimeDistribution:
         """Time to first token, s.
@@ -174,11 +175,11 @@ class BurstyLoad:
         work : RequestWork
         replicas : int
         """
-        share = (1 - self.backlog.share) * self.arrival_share
+        share = (1 - self.backlog.share) * self.present_share
         share[-1] += self.backlog.share
         return TpotMixture(
             share=tuple(share.tolist()),
-            parts=tuple(tpot_distribution(work, state, replicas) for state in self.states),
+            parts=tuple(_clumped_tpot(work, state, replicas, self.excess) for state in self.states),
         )
 
 
@@ -201,44 +202,127 @@ def bursty_load(
     At most five equilibria. A part of the fluctuations is carried by the prefill queues already, so it is left out of
     the rate's and the backlog's: that queue recovers within ``s / (1 - its load)^2`` and the whole pool within that
     of its own load, so the ratio of the two is. All where prefill is what limits the pool, little where decode does.
+    What runs, and with it the time per output token, varies with all fluctuations.
     """
     mean = pool_state(work, arrival_rate_rps, replicas)
     if mean is None:
         return None
-    capacity_rps = max(stability_limit_rps(work) * replicas, arrival_rate_rps * (1 + _LEAST_ROOM))
-    load = arrival_rate_rps / capacity_rps
-    service_s = float(work.prompt_points[0] @ _service_s(work, mean))
-
-    def window_s(rate_rps: np.ndarray) -> np.ndarray:
-        return _WINDOWS_PER_RESPONSE * _response_s(work, rate_rps, capacity_rps, replicas, service_s)
-
-    shortest_s = float(window_s(np.array([arrival_rate_rps]))[0])
-    excess = _excess(dispersion, service_s, mean.prefill_load, shortest_s)
-    carried = excess * min(1.0, (1 - load) / max(1 - mean.prefill_load, _LEAST_ROOM)) ** 2
-
-    def variation(windows_s: np.ndarray) -> np.ndarray:
-        index = dispersion.at(windows_s) - 1 - carried
-        return np.maximum(np.maximum(index, 0.0) / (arrival_rate_rps * windows_s), _LEAST_VARIATION)
-
-    rates, exceeded = _rates(arrival_rate_rps, capacity_rps, lambda rate: variation(window_s(rate)))
-    nodes, states = _equilibria(work, mean, arrival_rate_rps, replicas, capacity_rps, rates, exceeded)
-    share = _hat_weights(np.array(nodes), rates, exceeded)
-    by_time = share / np.array(nodes)
-    windows_s = shortest_s * _BACKLOG_WINDOWS
-    shape = 1 / variation(windows_s)
+    arrivals = _Arrivals(
+        work=work,
+        replicas=replicas,
+        mean_rps=arrival_rate_rps,
+        capacity_rps=max(stability_limit_rps(work) * replicas, arrival_rate_rps * (1 + _LEAST_ROOM)),
+        service_s=float(work.prompt_points[0] @ _service_s(work, mean)),
+        dispersion=dispersion,
+    )
+    excess = arrivals.excess(mean.prefill_load)
+    room = (1 - arrivals.load) / max(1 - mean.prefill_load, _LEAST_ROOM)
+    carried = excess * min(1.0, room) ** 2
+    rates, exceeded = arrivals.rates(carried)
+    nodes, states = _equilibria(arrivals, mean, np.interp(-_EXCEEDED, -exceeded, rates))
+    present_share = _hat_weights(np.array(nodes), *arrivals.rates(0.0))
+    time_share = present_share / nodes
     return BurstyLoad(
         rate_rps=nodes,
         states=states,
-        arrival_share=share,
-        time_share=by_time / by_time.sum(),
+        arrival_share=_hat_weights(np.array(nodes), rates, exceeded),
+        present_share=present_share,
+        time_share=time_share / time_share.sum(),
         excess=excess / replicas,
-        backlog=_Backlog(
-            share=float(special.gammaincc(shape + 1, shape / load).max()),
-            load=load,
-            window_s=windows_s,
-            shape=shape,
-        ),
+        backlog=arrivals.backlog(carried),
     )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Arrivals:
+    """Arrivals at a pool, and the time scales on which it meets them.
+
+    ``carried`` is always the part of the index of dispersion that prefill queues carry.
+
+    Attributes
+    ----------
+    work : RequestWork
+    replicas : int
+    mean_rps, capacity_rps : float
+        Mean rate, and the stability limit of the pool, 1/s.
+    service_s : float
+        Mean time to prefill a prompt among others, s.
+    dispersion : IndexOfDispersion
+    """
+
+    work: RequestWork
+    replicas: int
+    mean_rps: float
+    capacity_rps: float
+    service_s: float
+    dispersion: IndexOfDispersion
+
+    @property
+    def load(self) -> float:
+        """Mean rate over capacity, below 1."""
+        return self.mean_rps / self.capacity_rps
+
+    def window_s(self, rate_rps: np.ndarray) -> np.ndarray:
+        """float64[k], twice the time in which the pool settles at a new rate, s.
+
+        What runs changes by ``dn/dr`` if the rate changes by dr, which takes that long: from the fluid equilibrium
+        ``n = r E[iterations] W / (1 - r w)``, ``E[iterations] W / (1 - r w)^2``. The pool's prefill queues, as one that
+        is ``replicas`` times as fast, take a service time over the square of the room left, as M/M/1 does.
+
+        References
+        ----------
+        Newell, G. F. (1982), Applications of Queueing Theory, for relaxation times. Twice, because with exponential
+        service of mean S and I constant those present have ``1 + (I - 1) / 2`` for their variance over their mean, the
+        peakedness (Eckberg 1983), and so has a Poisson number whose rate varies as over windows of 2 S.
+        """
+        room = np.maximum(1 - rate_rps / self.replicas * self.work.work_s, _LEAST_ROOM)
+        queue_room = np.maximum(1 - rate_rps / self.capacity_rps, _LEAST_ROOM)
+        response_s = self.work.iterations * self.work.base_s / room**2 + self.service_s / self.replicas / queue_room**2
+        return np.asarray(_WINDOWS_PER_RESPONSE * response_s)
+
+    def variation(self, window_s: np.ndarray, carried: float) -> np.ndarray:
+        """float64[k], squared coefficient of variation of the rate over windows, beyond that of a Poisson stream."""
+        index = np.maximum(self.dispersion.at(window_s) - 1 - carried, 0.0)
+        return np.maximum(index / (self.mean_rps * window_s), _LEAST_VARIATION)
+
+    def excess(self, prefill_load: float) -> float:
+        """What the index exceeds 1 by while a prefill queue recovers, but for slow changes of rate.
+
+        A clump of I requests takes I service times, and with those that come meanwhile ``I s / (1 - rho)^2``, over
+        which I itself is taken. Slow changes, those over several responses of the pool, show up there in proportion to
+        the time.
+        """
+        slow_s = float(self.window_s(np.array([self.mean_rps]))[0])
+        window_s, room = min(self.service_s, slow_s), max(1 - prefill_load, 1 - _MOST_PREFILL_LOAD) ** 2
+        for _ in range(_ROUNDS):
+            window_s = min(self.service_s * max(1.0, float(self.dispersion.at(window_s))) / room, slow_s)
+        slowest_s = _SLOW_WINDOWS * slow_s
+        slow = max(0.0, float(self.dispersion.at(slowest_s)) - 1) * window_s / slowest_s
+        return max(0.0, float(self.dispersion.at(window_s)) - 1 - slow)
+
+    def rates(self, carried: float) -> tuple[np.ndarray, np.ndarray]:
+        """Rates up to the capacity, and the share of arrivals that come while the rate is higher, float64[k] each.
+
+        The rate is Gamma, over windows as long as the pool takes to settle at the rate in question: a rate that cannot
+        last so long does not bring the pool to its equilibrium. Arrivals see a rate as often as it is high.
+
+        References
+        ----------
+        Green, L. and Kolesar, P. (1991), The pointwise stationary approximation for queues with nonstationary arrivals,
+        Management Science 37(1).
+        """
+        places = np.arange(1, _RATE_POINTS + 1) / _RATE_POINTS
+        above_rps = self.mean_rps + places * (self.capacity_rps - self.mean_rps)
+        rates = np.concatenate([places * self.mean_rps, above_rps])
+        shape = 1 / self.variation(self.window_s(rates), carried)
+        return rates, np.minimum.accumulate(special.gammaincc(shape + 1, rates / self.mean_rps * shape))
+
+    def backlog(self, carried: float) -> _Backlog:
+        """Requests that wait while more come than the pool can carry."""
+        window_s = self.window_s(np.array([self.mean_rps])) * _BACKLOG_WINDOWS
+        shape = 1 / self.variation(window_s, carried)
+        share = float(special.gammaincc(shape + 1, shape / self.load).max())
+        return _Backlog(share=share, load=self.load, window_s=window_s, shape=shape)
 
 
 def _service_s(work: RequestWork, state: PoolState) -> np.ndarray:
@@ -247,78 +331,20 @@ def _service_s(work: RequestWork, state: PoolState) -> np.ndarray:
     return np.asarray(iterations * (work.base_s + state.decode_s) + work.prompt_work_s)
 
 
-def _response_s(
-    work: RequestWork, rate_rps: np.ndarray, capacity_rps: float, replicas: int, service_s: float
-) -> np.ndarray:
-    """float64[k], time in which a pool settles at a new rate, s.
-
-    What runs changes by ``dn/dr`` if the rate changes by dr, which takes that long: from the fluid equilibrium
-    ``n = r E[iterations] W / (1 - r w)``, ``E[iterations] W / (1 - r w)^2``. The pool's prefill queues, as one that is
-    ``replicas`` times as fast, take a service time over the square of the room left (M. P. Newell, Applications of
-    Queueing Theory, 1982, for the relaxation time of a queue).
-    """
-    room = np.maximum(1 - rate_rps / replicas * work.work_s, _LEAST_ROOM)
-    queue_room = np.maximum(1 - rate_rps / capacity_rps, _LEAST_ROOM)
-    return np.asarray(work.iterations * work.base_s / room**2 + service_s / replicas / queue_room**2)
-
-
-def _excess(dispersion: IndexOfDispersion, service_s: float, prefill_load: float, slow_s: float) -> float:
-    """What the index exceeds 1 by over the time that a prefill queue takes to recover, but for slow changes of rate.
-
-    A clump of I requests takes I service times, and with those that come meanwhile ``I s / (1 - rho)^2``, over which I
-    itself is taken. Slow changes, those over several responses of the pool, show up there in proportion to the time.
-    """
-    room = max(1 - prefill_load, 1 - _MOST_PREFILL_LOAD) ** 2
-    window_s = min(service_s, slow_s)
-    for _ in range(_ROUNDS):
-        window_s = min(service_s * max(1.0, float(dispersion.at(window_s))) / room, slow_s)
-    slowest_s = _SLOW_WINDOWS * slow_s
-    slow = (float(dispersion.at(slowest_s)) - 1) * window_s / slowest_s
-    return max(0.0, float(dispersion.at(window_s)) - 1 - max(0.0, slow))
-
-
-def _rates(
-    mean_rps: float, capacity_rps: float, variation: Callable[[np.ndarray], np.ndarray]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rates up to the capacity, and the share of arrivals that come while the rate is higher, float64[k] each.
-
-    The rate is Gamma, over windows as long as the pool takes to settle at the rate in question: a rate that cannot last
-    so long does not bring the pool to its equilibrium. Arrivals see a rate as often as it is high.
-
-    References
-    ----------
-    Green, L. and Kolesar, P. (1991), The pointwise stationary approximation for queues with nonstationary arrivals,
-    Management Science 37(1). The windows are twice the response time because of exponential times in service S: the
-    variance of those present over their mean, the peakedness, is ``1 + (I - 1) / 2`` where I is constant (Eckberg
-    1983), and so is that of a Poisson number whose rate varies as over windows of 2 S.
-    """
-    places = np.arange(1, _RATE_POINTS + 1) / _RATE_POINTS
-    rates = np.concatenate([places * mean_rps, mean_rps + places * (capacity_rps - mean_rps)])
-    shape = 1 / variation(rates)
-    return rates, np.minimum.accumulate(special.gammaincc(shape + 1, rates / mean_rps * shape))
-
-
 def _equilibria(
-    work: RequestWork,
-    mean: PoolState,
-    mean_rps: float,
-    replicas: int,
-    capacity_rps: float,
-    rates: np.ndarray,
-    exceeded: np.ndarray,
+    arrivals: _Arrivals, mean: PoolState, rates_rps: np.ndarray
 ) -> tuple[tuple[float, ...], tuple[PoolState, ...]]:
-    """A few rates, the mean one of them, and the equilibria at those that have one."""
-    quantiles = np.interp(-_EXCEEDED, -exceeded, rates)
-    highest = max(mean_rps, _HIGHEST_LOAD * capacity_rps)
-    found = {mean_rps: mean}
-    for rate in np.unique(np.minimum(quantiles, highest)).tolist():
-        if abs(rate / mean_rps - 1) > _LEAST_ROOM:
-            state = pool_state(work, rate, replicas)
+    """The mean rate and those given, as far as the pool has an equilibrium, and these equilibria."""
+    found = {arrivals.mean_rps: mean}
+    highest_rps = max(arrivals.mean_rps, _HIGHEST_LOAD * arrivals.capacity_rps)
+    for rate_rps in np.unique(np.minimum(rates_rps, highest_rps)).tolist():
+        if abs(rate_rps / arrivals.mean_rps - 1) > _LEAST_ROOM:
+            state = pool_state(arrivals.work, rate_rps, arrivals.replicas)
             if state is None:
                 break
-            found[rate] = state
+            found[rate_rps] = state
     nodes = tuple(sorted(found))
-    return nodes, tuple(found[rate] for rate in nodes)
+    return nodes, tuple(found[rate_rps] for rate_rps in nodes)
 
 
 def _hat_weights(nodes: np.ndarray, rates: np.ndarray, exceeded: np.ndarray) -> np.ndarray:
@@ -353,6 +379,28 @@ def _clumps(grid: Grid, work: RequestWork, state: PoolState, excess: float) -> n
     ratio = 1 - (1 - more) * (1 - load)
     service = grid.transform(grid.masses(work.prompt_points[0], _service_s(work, state)))
     return np.asarray((1 - more) * load / ratio + more / ratio * (1 - ratio) / (1 - ratio * service))
+
+
+def _clumped_tpot(work: RequestWork, state: PoolState, replicas: int, excess: float) -> TpotDistribution:
+    """Time per output token where prompts come in clumps, as in `_clumps`.
+
+    Busy periods of the prefill queue are longer by ``1 / (1 - p)``, so that fewer of them fall into a request's steps;
+    and half of the other prompts of a request's clump, and those that come meanwhile, are prefilled during its steps.
+    """
+    part = tpot_distribution(work, state, replicas)
+    if excess < _NEGLIGIBLE or not len(part.share):
+        return part
+    share, output = work.output_points
+    behind = excess / 2 / max(1 - state.prefill_load, 1 - _MOST_PREFILL_LOAD)
+    chunks = behind * work.mean_chunks(min(state.chunk_tokens, work.chunk_tokens))
+    has_steps = output > 1
+    beside = float(share[has_steps] @ np.minimum(1.0, chunks / (output[has_steps] - 1)) / share[has_steps].sum())
+    chunk_share = state.chunk_share + (1 - state.chunk_share) * beside
+    return replace(
+        part,
+        spread=1 + (part.spread - 1) * 2 / (2 + excess),
+        chunk_share=min(part.chunk_share * chunk_share / max(state.chunk_share, _NEGLIGIBLE), 1 - _NEGLIGIBLE),
+    )
 
 
 def _mean_state(states: tuple[PoolState, ...], arrivals: np.ndarray, time: np.ndarray) -> PoolState:

@@ -3,19 +3,19 @@
 What arrivals do is known by their index of dispersion I(t), variance over mean of the counts in windows of length t. Of
 that, what exceeds a Poisson stream's 1 acts on three scales:
 
-* Over the response time of the pool and longer it is a rate that varies; the pool is in the equilibrium of the rate of
-  the moment (`_rates`).
-* What that leaves, faster, comes as clumps that wait for each other's prefill (`_clumps`).
-* While the rate is above what the pool can carry a backlog grows, which later arrivals wait for (`_Backlog`).
+* Over the time that the pool takes to settle, and longer, it is a rate that varies; the pool is in the equilibrium of
+  the rate of the moment (`Arrivals.rates`).
+* What that leaves, faster, comes as clumps that wait for each other's prefill (`Arrivals.excess`, `_clumps`).
+* While the rate is above what the pool can carry a backlog grows, which later arrivals wait for (`Backlog`).
 """
 
 from dataclasses import dataclass, replace
 
 import numpy as np
-from scipy import special
 
 from fleetopt.queueing.distribution import Grid, TimeDistribution
 from fleetopt.queueing.equilibrium import PoolState, pool_state
+from fleetopt.queueing.modulation import Arrivals, Backlog
 from fleetopt.queueing.routing import Occupancy
 from fleetopt.queueing.stability import stability_limit_rps
 from fleetopt.queueing.tpot import TpotDistribution, tpot_distribution
@@ -23,17 +23,11 @@ from fleetopt.queueing.ttft import ttft_distribution
 from fleetopt.queueing.work import RequestWork
 from fleetopt.workload.dispersion import IndexOfDispersion
 
-_WINDOWS_PER_RESPONSE = 2.0
-_SLOW_WINDOWS = 4.0
 _EXCEEDED = np.array([0.8, 0.2, 0.04, 0.004])
 """Shares of the arrivals that come at higher rates than those, beside the mean, that equilibria are computed for."""
-_RATE_POINTS = 48
 _HIGHEST_LOAD = 0.97
 _MOST_PREFILL_LOAD = 0.98
 _LEAST_ROOM = 1e-3
-_ROUNDS = 8
-_BACKLOG_WINDOWS = 1.6 ** np.arange(32)
-_LEAST_VARIATION = 1e-9
 _NEGLIGIBLE = 1e-6
 _PLACES, _REFINEMENTS = 17, 4
 
@@ -73,45 +67,6 @@ class TpotMixture:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Backlog:
-    """Requests that wait because for a while more came than the pool can carry.
-
-    P(more than b) is taken as that of the likeliest stretch of time, of those no shorter than the pool takes to fill:
-    the largest over t of P(A(t) > C t + b), with A(t) the arrivals, C the capacity. By Chernoff's bound, which in the
-    limit of heavy traffic is exact in how it falls with b, where the share of arrivals that meet any backlog is not
-    bounded but computed, A(t) being Gamma.
-
-    Attributes
-    ----------
-    share : float
-        Of the arrivals that find one.
-    load : float
-        Mean rate over the capacity, below 1.
-    window_s, shape : np.ndarray
-        float64[t], stretches of time, s, and 1 over the squared coefficient of variation of the counts in them.
-
-    References
-    ----------
-    The likeliest time scale of an overflow: Norros (1994), Queueing Systems 16; Botvich and Duffield (1995), Queueing
-    Systems 20, for many sources.
-    """
-
-    share: float
-    load: float
-    window_s: np.ndarray
-    shape: np.ndarray
-
-    def wait(self, grid: Grid) -> np.ndarray:
-        """Transform of the wait of those that find one."""
-        edges_s = (np.arange(1, grid.points) - 0.5) * grid.step_s
-        excess = (1 + edges_s / self.window_s[:, None]) / self.load
-        exponent = (self.shape[:, None] * (excess - 1 - np.log(excess))).min(axis=0)
-        first = float((self.shape * (1 / self.load - 1 + np.log(self.load))).min())
-        above = np.concatenate([[1.0], np.exp(np.minimum(first - exponent, 0.0))])
-        return grid.transform(-np.diff(above, append=0.0))
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
 class BurstyLoad:
     """Equilibria of a pool that bursty arrivals take it through.
 
@@ -127,7 +82,7 @@ class BurstyLoad:
     excess : float
         What the index of dispersion of a replica's arrivals exceeds that under Poisson arrivals by, over the time that
         its prefill queue takes to recover, where the rate's own changes are too slow to tell.
-    backlog : _Backlog
+    backlog : Backlog
     """
 
     rate_rps: tuple[float, ...]
@@ -136,7 +91,7 @@ class BurstyLoad:
     present_share: np.ndarray
     time_share: np.ndarray
     excess: float
-    backlog: _Backlog
+    backlog: Backlog
 
     @property
     def mean_state(self) -> PoolState:
@@ -207,7 +162,7 @@ def bursty_load(
     mean = pool_state(work, arrival_rate_rps, replicas)
     if mean is None:
         return None
-    arrivals = _Arrivals(
+    arrivals = Arrivals(
         work=work,
         replicas=replicas,
         mean_rps=arrival_rate_rps,
@@ -233,98 +188,6 @@ def bursty_load(
     )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Arrivals:
-    """Arrivals at a pool, and the time scales on which it meets them.
-
-    ``carried`` is always the part of the index of dispersion that prefill queues carry.
-
-    Attributes
-    ----------
-    work : RequestWork
-    replicas : int
-    mean_rps, capacity_rps : float
-        Mean rate, and the stability limit of the pool, 1/s.
-    service_s : float
-        Mean time to prefill a prompt among others, s.
-    dispersion : IndexOfDispersion
-    """
-
-    work: RequestWork
-    replicas: int
-    mean_rps: float
-    capacity_rps: float
-    service_s: float
-    dispersion: IndexOfDispersion
-
-    @property
-    def load(self) -> float:
-        """Mean rate over capacity, below 1."""
-        return self.mean_rps / self.capacity_rps
-
-    def window_s(self, rate_rps: np.ndarray) -> np.ndarray:
-        """float64[k], twice the time in which the pool settles at a new rate, s.
-
-        What runs changes by ``dn/dr`` if the rate changes by dr, which takes that long: from the fluid equilibrium
-        ``n = r E[iterations] W / (1 - r w)``, ``E[iterations] W / (1 - r w)^2``. The pool's prefill queues, as one that
-        is ``replicas`` times as fast, take a service time over the square of the room left, as M/M/1 does.
-
-        References
-        ----------
-        Newell, G. F. (1982), Applications of Queueing Theory, for relaxation times. Twice, because with exponential
-        service of mean S and I constant those present have ``1 + (I - 1) / 2`` for their variance over their mean, the
-        peakedness (Eckberg 1983), and so has a Poisson number whose rate varies as over windows of 2 S.
-        """
-        room = np.maximum(1 - rate_rps / self.replicas * self.work.work_s, _LEAST_ROOM)
-        queue_room = np.maximum(1 - rate_rps / self.capacity_rps, _LEAST_ROOM)
-        response_s = self.work.iterations * self.work.base_s / room**2 + self.service_s / self.replicas / queue_room**2
-        return np.asarray(_WINDOWS_PER_RESPONSE * response_s)
-
-    def variation(self, window_s: np.ndarray, carried: float) -> np.ndarray:
-        """float64[k], squared coefficient of variation of the rate over windows, beyond that of a Poisson stream."""
-        index = np.maximum(self.dispersion.at(window_s) - 1 - carried, 0.0)
-        return np.maximum(index / (self.mean_rps * window_s), _LEAST_VARIATION)
-
-    def excess(self, prefill_load: float) -> float:
-        """What the index exceeds 1 by while a prefill queue recovers, but for slow changes of rate.
-
-        A clump of I requests takes I service times, and with those that come meanwhile ``I s / (1 - rho)^2``, over
-        which I itself is taken. Slow changes, those over several responses of the pool, show up there in proportion to
-        the time.
-        """
-        slow_s = float(self.window_s(np.array([self.mean_rps]))[0])
-        window_s, room = min(self.service_s, slow_s), max(1 - prefill_load, 1 - _MOST_PREFILL_LOAD) ** 2
-        for _ in range(_ROUNDS):
-            window_s = min(self.service_s * max(1.0, float(self.dispersion.at(window_s))) / room, slow_s)
-        slowest_s = _SLOW_WINDOWS * slow_s
-        slow = max(0.0, float(self.dispersion.at(slowest_s)) - 1) * window_s / slowest_s
-        return max(0.0, float(self.dispersion.at(window_s)) - 1 - slow)
-
-    def rates(self, carried: float) -> tuple[np.ndarray, np.ndarray]:
-        """Rates up to the capacity, and the share of arrivals that come while the rate is higher, float64[k] each.
-
-        The rate is Gamma, over windows as long as the pool takes to settle at the rate in question: a rate that cannot
-        last so long does not bring the pool to its equilibrium. Arrivals see a rate as often as it is high.
-
-        References
-        ----------
-        Green, L. and Kolesar, P. (1991), The pointwise stationary approximation for queues with nonstationary arrivals,
-        Management Science 37(1).
-        """
-        places = np.arange(1, _RATE_POINTS + 1) / _RATE_POINTS
-        above_rps = self.mean_rps + places * (self.capacity_rps - self.mean_rps)
-        rates = np.concatenate([places * self.mean_rps, above_rps])
-        shape = 1 / self.variation(self.window_s(rates), carried)
-        return rates, np.minimum.accumulate(special.gammaincc(shape + 1, rates / self.mean_rps * shape))
-
-    def backlog(self, carried: float) -> _Backlog:
-        """Requests that wait while more come than the pool can carry."""
-        window_s = self.window_s(np.array([self.mean_rps])) * _BACKLOG_WINDOWS
-        shape = 1 / self.variation(window_s, carried)
-        share = float(special.gammaincc(shape + 1, shape / self.load).max())
-        return _Backlog(share=share, load=self.load, window_s=window_s, shape=shape)
-
-
 def _service_s(work: RequestWork, state: PoolState) -> np.ndarray:
     """float64[k], time to prefill each of ``prompt_points`` among others, s."""
     iterations = work.prompt_points[1] / state.chunk_tokens
@@ -332,7 +195,7 @@ def _service_s(work: RequestWork, state: PoolState) -> np.ndarray:
 
 
 def _equilibria(
-    arrivals: _Arrivals, mean: PoolState, rates_rps: np.ndarray
+    arrivals: Arrivals, mean: PoolState, rates_rps: np.ndarray
 ) -> tuple[tuple[float, ...], tuple[PoolState, ...]]:
     """The mean rate and those given, as far as the pool has an equilibrium, and these equilibria."""
     found = {arrivals.mean_rps: mean}

@@ -5,7 +5,9 @@ from functools import cached_property
 from operator import attrgetter
 
 import numpy as np
+from scipy import special
 
+from fleetopt.errors import InputError
 from fleetopt.profiles import GpuProfile
 from fleetopt.queueing.kernels.lengths import measure, unloaded_ttft_quantile_s
 from fleetopt.queueing.kernels.records import PROFILE_FIELDS, WORK, WORK_FIELDS
@@ -13,8 +15,6 @@ from fleetopt.queueing.kernels.replica import WAITING_BEYOND_SLOTS, fill_capacit
 from fleetopt.queueing.kernels.response import tabulate_response
 
 _SHORTEST_BASE_S = 1e-6
-_OVERFLOW_QUANTILE = 2.326
-"""Standard normal quantile of 99 %: KV may overflow its share 1 % of the time."""
 _OF_PROFILE = attrgetter(*PROFILE_FIELDS[1:])
 _NOT_MEASURED = (0.0,) * len(WORK_FIELDS)
 
@@ -62,7 +62,8 @@ class RequestWork:
         KV of a prompt summed over its tokens as they come, tokens^2, and over the GPU time of its prefill, tokens x s;
         means.
     slots : int
-        Requests that fit at once: the engine's limit, or as many as the KV cache holds 99 % of the time.
+        Requests that fit at once: the engine's limit, or as many as the KV cache holds but for a stated share of the
+        time; but always as many as it holds of the longest.
     prompt_points, output_points : tuple of np.ndarray
         Share and length, float64[k] each: the marginal distributions, condensed; lengths rise.
     prompt_work_s : np.ndarray
@@ -161,7 +162,11 @@ class RequestWork:
 
 
 def request_work(
-    profile: GpuProfile, weight: np.ndarray, prompt_tokens: np.ndarray, output_tokens: np.ndarray
+    profile: GpuProfile,
+    weight: np.ndarray,
+    prompt_tokens: np.ndarray,
+    output_tokens: np.ndarray,
+    kv_overflow_probability: float = 0.01,
 ) -> RequestWork:
     """Work that the requests of a length mixture ask of a replica.
 
@@ -170,18 +175,28 @@ def request_work(
     profile : GpuProfile
     weight, prompt_tokens, output_tokens : np.ndarray
         float64[k]; weights need not be normalised. Fastest where lengths come sorted.
+    kv_overflow_probability : float
+        Share of the time, above 0 and at most a half, that the requests in all slots may need more KV than there is; an
+        engine then preempts. See also `fleetopt.queueing.slots.worst_case_slots`.
+
+    Raises
+    ------
+    InputError
+        If that share is out of range.
 
     Notes
     -----
     A request makes ``output - 1`` decode steps at contexts ``prompt + 1 ... prompt + output - 1``; the chunks of its
     prompt attend to ``prompt^2 / 2`` tokens in all, however they are cut.
     """
+    if not 0 < kv_overflow_probability <= 0.5:
+        raise InputError(f"kv_overflow_probability: {kv_overflow_probability} is not above 0 and at most 0.5")
     lengths = np.empty((3, len(weight)))
     lengths[0], lengths[1], lengths[2] = weight, prompt_tokens, output_tokens
     chunk_tokens = min(profile.max_chunk_tokens, profile.max_batched_tokens)
     base_s = max(profile.base_s, _SHORTEST_BASE_S)
     record = np.array([(0, chunk_tokens, 0, base_s, *_OF_PROFILE(profile), *_NOT_MEASURED)], WORK)
-    prompts, outputs, joint = measure(record, lengths, _OVERFLOW_QUANTILE)
+    prompts, outputs, joint = measure(record, lengths, -special.ndtri(kv_overflow_probability))
     _, _, slots, *values = record[0].item()
     return RequestWork(
         profile=profile,

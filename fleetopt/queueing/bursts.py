@@ -14,9 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fleetopt.queueing.distribution import Grid, TimeDistribution
-from fleetopt.queueing.equilibrium import PoolState, pool_state
+from fleetopt.queueing.equilibrium import Occupancy, PoolState, pool_state
 from fleetopt.queueing.modulation import Arrivals, Backlog
-from fleetopt.queueing.routing import Occupancy
 from fleetopt.queueing.stability import stability_limit_rps
 from fleetopt.queueing.tpot import TpotDistribution, tpot_distribution
 from fleetopt.queueing.ttft import ttft_distribution
@@ -255,7 +254,8 @@ def _clumped_tpot(work: RequestWork, state: PoolState, replicas: int, excess: fl
         return part
     share, output = work.output_points
     behind = excess / 2 / max(1 - state.prefill_load, 1 - _MOST_PREFILL_LOAD)
-    chunks = behind * work.mean_chunks(min(state.chunk_tokens, work.chunk_tokens))
+    prompt_share, prompt = work.prompt_points
+    chunks = behind * float(prompt_share @ np.ceil(prompt / min(state.chunk_tokens, work.chunk_tokens)))
     has_steps = output > 1
     beside = float(share[has_steps] @ np.minimum(1.0, chunks / (output[has_steps] - 1)) / share[has_steps].sum())
     chunk_share = state.chunk_share + (1 - state.chunk_share) * beside

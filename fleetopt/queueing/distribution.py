@@ -10,6 +10,7 @@ from fleetopt.queueing.kernels.transforms import POINTS, QUESTION
 
 _WIDEST_SHARE, _NARROWEST_SHARE = QUESTION, 0.15
 _MOST_GRIDS = 40
+_DAMPING = 1e-5
 
 
 def gamma_nodes(variation: float, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -37,9 +38,18 @@ def _hermite(count: int) -> tuple[np.ndarray, np.ndarray]:
     return normal, weights / weights.sum()
 
 
+@lru_cache(maxsize=8)
+def _damping(points: int) -> np.ndarray:
+    return np.asarray(_DAMPING ** (np.arange(points) / points))
+
+
 @dataclass(frozen=True)
 class Grid:
     """Equidistant times from 0 on which a distribution is computed.
+
+    Masses are transformed after damping by a factor that falls to 1e-5 over the grid, so that what wraps round is
+    suppressed by as much (Abate and Whitt, 1992, Queueing Systems 10). Sums of times from 0 upwards are then right up
+    to the end of the grid, however far the distribution goes on.
 
     Attributes
     ----------
@@ -55,6 +65,22 @@ class Grid:
     def step_s(self) -> float:
         """Distance of neighbouring points, s."""
         return self.end_s / self.points
+
+    def masses(self, share: np.ndarray, times_s: np.ndarray) -> np.ndarray:
+        """float64[points], masses at given times, each split over its two neighbours so that the mean is kept."""
+        place = times_s / self.step_s
+        is_inside = place < self.points - 1
+        low = place[is_inside].astype(np.int64)
+        upper = share[is_inside] * (place[is_inside] - low)
+        return np.bincount(low, share[is_inside] - upper, self.points) + np.bincount(low + 1, upper, self.points)
+
+    def transform(self, masses: np.ndarray) -> np.ndarray:
+        """complex128[points + 1], transform of damped masses; products belong to sums of independent times."""
+        return np.fft.rfft(masses * _damping(self.points), 2 * self.points)
+
+    def invert(self, transform: np.ndarray) -> np.ndarray:
+        """float64[points], the masses of a transform."""
+        return np.asarray(np.fft.irfft(transform, 2 * self.points)[: self.points] / _damping(self.points))
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,12 +7,14 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from fleetopt.profiles import GpuProfile, load_profile
-from fleetopt.queueing.distribution import Grid, TimeDistribution, gamma_nodes
+from fleetopt.queueing.distribution import TimeDistribution, gamma_nodes
+from fleetopt.queueing.kernels.replica import open_prefill_queue
+from fleetopt.queueing.kernels.response import fluctuation, passed
+from fleetopt.queueing.kernels.routing import FOUND, FOUND_AFTER, OVER_TIME, least_loaded_occupancy
+from fleetopt.queueing.kernels.transforms import HALF, POINTS, add_uniform, invert, put, question, transform_pair
 from fleetopt.queueing.pool import predict_pool
-from fleetopt.queueing.replica import open_prefill_queue, prefill_queue
-from fleetopt.queueing.response import _passed
-from fleetopt.queueing.routing import least_loaded_occupancy
 from fleetopt.queueing.stability import stability_limit_rps, token_budget_load
+from fleetopt.queueing.ttft import pool_loads, ttft_exceeds
 from fleetopt.queueing.work import RequestWork, request_work
 
 PROFILE = load_profile("a100-llama2-7b")
@@ -66,9 +68,9 @@ def test_equal_prompts_and_no_decode_are_m_d_1(load):
 
 
 def test_one_replica_of_one_server_is_m_m_1_and_of_many_is_m_m_infinity():
-    geometric = least_loaded_occupancy(np.r_[0.0, np.ones(300)], 0.7, 1).over_time
+    geometric = least_loaded_occupancy(np.r_[0.0, np.ones(300)], 0.7, 1)[OVER_TIME]
     np.testing.assert_allclose(geometric[:50], 0.3 * 0.7 ** np.arange(50), rtol=1e-9)
-    poisson = least_loaded_occupancy(np.arange(60.0), 5.0, 1).over_time
+    poisson = least_loaded_occupancy(np.arange(60.0), 5.0, 1)[OVER_TIME]
     np.testing.assert_allclose(poisson[:20], stats.poisson.pmf(np.arange(20), 5.0), rtol=1e-9)
 
 
@@ -98,8 +100,8 @@ def shortest_of_two(arrival_rate: float, most: int = 40) -> tuple[np.ndarray, np
 def test_join_the_shorter_of_two_queues_is_near_the_exact_solution(load):
     over_time, found = shortest_of_two(2 * load)
     occupancy = least_loaded_occupancy(np.r_[0.0, np.ones(300)], 2 * load, 2)
-    assert occupancy.mean == pytest.approx(over_time @ np.arange(len(over_time)), rel=0.05)
-    modelled = occupancy.found + occupancy.found_after_departure
+    assert occupancy[OVER_TIME] @ np.arange(301) == pytest.approx(over_time @ np.arange(len(over_time)), rel=0.05)
+    modelled = occupancy[FOUND] + occupancy[FOUND_AFTER]
     np.testing.assert_allclose(modelled[:10], found[:10], atol=0.03)
     assert modelled.sum() == pytest.approx(1.0)
 
@@ -107,27 +109,39 @@ def test_join_the_shorter_of_two_queues_is_near_the_exact_solution(load):
 @pytest.mark.parametrize("replicas", [2, 8, 64, 1000])
 def test_a_pool_of_infinite_servers_holds_what_little_says(replicas):
     occupancy = least_loaded_occupancy(np.arange(200.0), 5.0 * replicas, replicas)
-    assert occupancy.mean == pytest.approx(5.0, rel=0.01)
-    assert occupancy.over_time.sum() == pytest.approx(1.0)
+    assert occupancy[OVER_TIME] @ np.arange(200) == pytest.approx(5.0, rel=0.01)
+    assert occupancy[OVER_TIME].sum() == pytest.approx(1.0)
+
+
+def masses(*points: tuple[float, float]) -> np.ndarray:
+    """Masses at times, as shares of the grid."""
+    at = np.zeros(POINTS)
+    for mass, time in points:
+        put(at, mass, time * POINTS)
+    return at
 
 
 def test_sums_on_a_grid_are_right_up_to_its_end_though_most_of_the_sum_lies_beyond():
-    grid = Grid(1.0)
-    half = grid.transform(grid.masses(np.array([1.0]), np.array([0.25])))
-    far = grid.transform(grid.masses(np.array([1.0]), np.array([0.99 * 0.9])))
-    masses = grid.invert(0.3 * half * half + 0.7 * far * far)
-    assert masses.sum() == pytest.approx(0.3, abs=1e-6)
-    assert masses @ np.arange(grid.points) * grid.step_s == pytest.approx(0.3 * 0.5, abs=1e-6)
+    pair = np.empty((4, HALF))
+    transform_pair(masses((1.0, 0.25)), masses((1.0, 0.99 * 0.9)), pair)
+    half, far = pair[0] + 1j * pair[1], pair[2] + 1j * pair[3]
+    total = 0.3 * half * half + 0.7 * far * far
+    summed = invert(total.real, total.imag)
+    assert summed.sum() == pytest.approx(0.3, abs=1e-6)
+    assert summed @ np.arange(POINTS) / POINTS == pytest.approx(0.3 * 0.5, abs=1e-6)
+    assert question(np.zeros(POINTS), total.real, total.imag) == pytest.approx(0.3, abs=1e-6)
 
 
-@given(mean=st.floats(0.01, 5.0), end=st.floats(0.5, 50.0))
-def test_the_residual_of_a_constant_is_uniform(mean, end):
-    grid = Grid(end * mean, points=2048)
-    residual = grid.residual(grid.masses(np.array([1.0]), np.array([mean])), mean)
-    inside = min(1.0, end)
-    assert residual.sum() == pytest.approx(inside, abs=0.05)
-    if end > 1.01:
-        assert residual @ np.arange(grid.points) * grid.step_s == pytest.approx(mean / 2, rel=0.03)
+@settings(deadline=None)
+@given(place=st.floats(0.0, 0.6), width=st.floats(0.0, 0.3))
+def test_a_constant_and_a_uniform_time_are_a_uniform_time(place, width):
+    out = np.empty(POINTS)
+    add_uniform(masses((1.0, place)), width * POINTS, out)
+    assert out.min() >= -1e-15
+    assert out.sum() == pytest.approx(1.0)
+    at = np.arange(POINTS) / POINTS
+    assert out @ at == pytest.approx(place + width / 2, abs=0.5 / POINTS)
+    assert out[at > place + width + 2 / POINTS].sum() == pytest.approx(0.0, abs=1e-12)
 
 
 @given(variation=st.floats(0.0, 1.0), count=st.sampled_from([3, 5]))
@@ -150,8 +164,8 @@ def test_a_quantile_and_the_probability_to_exceed_it_agree():
 
 
 def test_an_open_prefill_queue_without_decode_is_geometric():
-    work = prefill_only(np.full(10, 1000.0))
-    probability, decoding = open_prefill_queue(work, 0.6, 200)
+    record, _, speed, *_ = prefill_only(np.full(10, 1000.0)).tables
+    probability, decoding = open_prefill_queue(record[0], speed, 0.6, 200, 12, 1e-3)
     np.testing.assert_allclose(probability[:30], 0.4 * 0.6 ** np.arange(30), rtol=0.01)
     assert np.abs(decoding).max() < 1e-6
 
@@ -161,10 +175,10 @@ def test_what_a_server_passes_leaves_its_busy_time_s_own_variance(load):
     """A server's busy indicator has variance load (1 - load); of as many servers as it takes, load (M/M/infinity)."""
     turns = np.geomspace(1e-6, 1e5, 20_000)
     many = 2 * load / (1 + turns**2)
-    passed = _passed(turns, load)
-    assert passed[0] == pytest.approx(1.0, abs=1e-3)
-    assert passed[-1] == pytest.approx(1 - load, rel=1e-3)
-    assert np.trapezoid(passed * many, turns) / np.pi == pytest.approx(load * (1 - load), rel=0.01)
+    share = np.array([passed(turn, load) for turn in turns])
+    assert share[0] == pytest.approx(1.0, abs=1e-3)
+    assert share[-1] == pytest.approx(1 - load, rel=1e-3)
+    assert np.trapezoid(share * many, turns) / np.pi == pytest.approx(load * (1 - load), rel=0.01)
 
 
 def test_requests_of_one_iteration_are_a_branching_process():
@@ -176,7 +190,7 @@ def test_requests_of_one_iteration_are_a_branching_process():
     work = request_work(profile, np.ones(1), np.array([1000.0]), np.array([1.0]))
     rate = 0.6 / work.prefill_s
     joins = rate * profile.base_s / (1 - 0.6)
-    moves = work.response.fluctuation(rate, joins, 0.0, 1.0)
+    moves = fluctuation(work.tables[4], rate, joins, 0.0, 1.0)
     variance = joins / (1 - 0.6**2)
     assert moves.running_variance == pytest.approx(variance, rel=0.02)
     assert moves.running_time == pytest.approx(work.prefill_s * variance, rel=0.02)
@@ -230,8 +244,11 @@ def test_one_request_on_a_replica_spends_its_time_in_prefill_and_decode():
     alone_s = float(work.unloaded_ttft_s[0]) + 56 * (PROFILE.base_s + work.step_s)
     assert work.capacity.throughput_rps[0] == 0
     assert work.capacity.throughput_rps[1] == pytest.approx(1 / alone_s, rel=1e-9)
-    queue = prefill_queue(work, np.array([1]), 1, work.step_s).distribution()
-    assert queue[0, 1] == pytest.approx(float(work.unloaded_ttft_s[0]) / alone_s, rel=1e-9)
+    decoding_s = 56 * (PROFILE.base_s + work.step_s)
+    assert work.capacity.free_share[1] == pytest.approx(1.0)
+    assert decoding_s * work.capacity.throughput_rps[1] == pytest.approx(
+        1 - float(work.unloaded_ttft_s[0]) / alone_s, rel=1e-9
+    )
 
 
 def test_a_replica_finishes_more_the_more_it_holds_up_to_the_token_budget():
@@ -277,6 +294,22 @@ def test_more_load_never_shortens_the_tail(replicas):
     limit_rps = stability_limit_rps(work) * replicas
     p99_s = [predict_pool(work, load * limit_rps, replicas).ttft.quantile(0.99) for load in np.arange(0.1, 0.95, 0.1)]
     assert (np.diff(p99_s) > -0.01 * np.array(p99_s[1:])).all()
+
+
+@settings(max_examples=30, deadline=None)
+@given(load=st.floats(0.02, 1.2), replicas=st.sampled_from([1, 2, 3, 8, 64, 5000]), time_s=st.floats(1e-3, 100.0))
+def test_the_quick_answer_is_that_of_the_prediction(load, replicas, time_s):
+    work = chat()
+    rate = load * stability_limit_rps(work) * replicas
+    loads, prediction = pool_loads(work, rate, replicas, time_s), predict_pool(work, rate, replicas)
+    assert ttft_exceeds(work, rate, replicas, time_s) == loads.late
+    assert loads.budget_load == pytest.approx(token_budget_load(work, rate / replicas))
+    if prediction is None:
+        assert loads.late == loads.prefill_load == loads.slot_load == 1.0
+        return
+    assert loads.late == pytest.approx(float(prediction.ttft.exceeds(np.array([time_s]))[0]), abs=1e-8)
+    assert loads.prefill_load == prediction.state.prefill_load
+    assert loads.slot_load == prediction.state.running / work.slots
 
 
 def test_overload_has_no_equilibrium():

@@ -11,6 +11,7 @@ from fleetopt.evidence.fidelity import (
     simulated_limit_rps,
 )
 from fleetopt.profiles import load_profile
+from fleetopt.queueing.kernels.response import fluctuation
 from fleetopt.queueing.stability import stability_limit_rps
 from fleetopt.queueing.work import request_work
 from fleetopt.workload.lengths import JointLengths, make_lengths
@@ -127,7 +128,7 @@ def test_work_of_a_request_is_the_sum_over_its_iterations():
 def test_the_response_of_one_request_integrates_to_its_presence_and_work():
     """Without feedback (rate 0) shot noise of equal pulses: variance = rate of pulses times the sum of squares."""
     work = request_work(PROFILE, np.ones(1), np.array([512.0]), np.array([101.0]))
-    moves = work.response.fluctuation(0.0, 0.05, 0.0, 1.0)
+    moves = fluctuation(work.tables[4], 0.0, 0.05, 0.0, 1.0)
     assert moves.running_variance == pytest.approx(0.05 * 101, rel=0.02)
     steps_s = PROFILE.per_sequence_s + PROFILE.per_context_token_s * (512 + np.arange(1, 101))
     assert moves.decode_variance == pytest.approx(0.05 * (steps_s**2).sum(), rel=0.02)

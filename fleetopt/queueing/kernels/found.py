@@ -100,6 +100,8 @@ def _found_alone(mixture, state, occupancy, rate):
         item.open_share, item.patience_s = 1.0, np.inf
         decode_s *= by_queue
         _condense(item, by_queue, decode_s, (by_queue * decoding).sum(), _WEIGHT_ALONE[node])
+        # Though the two models may differ in how often nobody is in the prefill queue.
+        item.share = (1 - idle) * _WEIGHT_ALONE[node]
     return found, queue
 
 

@@ -137,8 +137,8 @@ class _Search:
     complete: set[int] = field(default_factory=set)
     opened: set[int] = field(default_factory=set)
     best: int | None = None
-    is_loose: bool = False
-    """Whether the last bound that was put to the test was too low; then the most replicas are tried first."""
+    loose: dict[str, bool] = field(default_factory=dict)
+    """By name of pool, whether the last bound that was put to the test was too low."""
 
     def run(self) -> int | None:
         """The first cell once all its pools are sized; None if no cell is feasible."""
@@ -148,7 +148,7 @@ class _Search:
             self.opened.add(cell)
             unsized = [pool for pool in self._pools(cell) if pool not in self.sized]
             if unsized:
-                self._size(cell, max(unsized, key=lambda pool: float(self.table.loaded[pool])))
+                self._size(cell, max(unsized, key=self._promise))
             if all(pool in self.sized for pool in self._pools(cell)):
                 self._complete(cell)
         return None
@@ -190,6 +190,10 @@ class _Search:
     def _pools(self, cell: int) -> list[int]:
         return [int(pool) for pool in self.cells.pools[cell] if pool != NO_POOL]
 
+    def _promise(self, pool: int) -> tuple[bool, float]:
+        """Which of a cell's pools may show soonest that the cell is not the best: the more, the sooner."""
+        return self.loose.get(self._pool_name(pool), False), float(self.table.loaded[pool])
+
     def _size(self, cell: int, pool: int) -> None:
         """Size a pool by the full model as far as the cell can still be the best, and note in the table what is found.
 
@@ -203,23 +207,27 @@ class _Search:
             self.table.loaded[pool] = np.inf
             return
         required, rate = PoolRequirements.of(self.problem, case.name), case.arrival_rate_rps
-        limit = most_replicas(work, rate, required)
-        most = limit
+        limit = most = most_replicas(work, rate, required)
         if self.best is not None:
             most = min(limit, int(most_loaded(cell, pool, self.best, self.terms, self.table, self.cells)))
         known, found = int(self.table.loaded[pool]), None
-        if most == limit or not self.is_loose or shortfall(work, rate, most, required) is None:
+        is_hopeless = known < most < limit and self.loose.get(case.name, False)
+        if not (is_hopeless and shortfall(work, rate, most, required) is not None):
             found = smallest(work, rate, required, most)
-            self.is_loose = found != known
+            self.loose[case.name] = found != known
         if found is None:
             self.table.loaded[pool] = np.inf if most == limit else most + 1
         else:
             self.sized[pool], self.table.loaded[pool] = (case, work, found), found
 
+    def _pool_name(self, pool: int) -> str:
+        _, lower, upper, _, _ = self.table.place[pool]
+        return _name(lower != NO_POOL, upper != NO_POOL)
+
     def _case(self, pool: int) -> PoolCase:
         index, lower, upper, gamma, offer = (int(entry) for entry in self.table.place[pool])
         ends = [self.boundaries[end] for end in (lower, upper) if end != NO_POOL]
-        name = _name(lower != NO_POOL, upper != NO_POOL)
+        name = self._pool_name(pool)
         mixture = pool_mixture(self.problem.lengths, ends, self.gammas[gamma], index)
         return pool_case(
             self.problem,

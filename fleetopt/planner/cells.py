@@ -26,6 +26,8 @@ from fleetopt.planner.provision import fleet_price, offer_terms
 
 NO_POOL = -1
 SLACK = 1e-9
+EQUAL_USD = 2e-9
+"""Prices that count as equal, to 1e-9 USD/h, are within this."""
 _MOST_REPLICAS = 1e9
 _INDEX, _LOWER, _UPPER, _GAMMA, _OFFER = range(5)
 
@@ -289,14 +291,24 @@ def priced(
 @njit(cache=True, nogil=True, error_model="numpy")
 def price_of(cell: int, terms: np.ndarray, table: PoolTable, cells: Cells) -> tuple[float, float]:
     """Price of a cell, USD/h, and its replicas, by what the table knows of its pools."""
-    loaded, offer = np.empty(3), np.empty(3, dtype=np.int64)
-    n_pools = 0
-    for pool in cells.pools[cell]:
-        if pool != NO_POOL:
-            loaded[n_pools], offer[n_pools] = table.loaded[pool], table.place[pool, _OFFER]
-            n_pools += 1
-    usd, replicas = fleet_price(loaded[:n_pools], offer[:n_pools], terms)
+    pools = cells.pools[cell]
+    first, second, third = pools[0], pools[1], pools[2]
+    usd, replicas = fleet_price(
+        (_loaded(first, table), _loaded(second, table), _loaded(third, table)),
+        (_offer(first, table), _offer(second, table), _offer(third, table)),
+        terms,
+    )
     return usd + cells.extra_usd[cell], replicas
+
+
+@njit(nogil=True, inline="always")
+def _loaded(pool, table):  # type: ignore[no-untyped-def]
+    return table.loaded[pool] if pool != NO_POOL else 0.0
+
+
+@njit(nogil=True, inline="always")
+def _offer(pool, table):  # type: ignore[no-untyped-def]
+    return table.place[pool, _OFFER] if pool != NO_POOL else NO_POOL
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -307,10 +319,11 @@ def first_cell(terms: np.ndarray, table: PoolTable, cells: Cells) -> int:
     even pools, and the first in order. Prices are brought up to date on the way.
     """
     while True:
-        first = -1
+        first, limit_usd = -1, np.inf
         for cell in range(len(cells.usd)):
-            if cells.usd[cell] < INFEASIBLE and (first < 0 or precedes(cell, first, cells)):
+            if cells.usd[cell] < limit_usd and (first < 0 or precedes(cell, first, cells)):
                 first = cell
+                limit_usd = cells.usd[first] + EQUAL_USD
         if first < 0:
             return -1
         usd, replicas = price_of(first, terms, table, cells)
@@ -348,9 +361,13 @@ def precedes(cell: int, other: int, cells: Cells) -> bool:
         return usd < other_usd
     if cells.replicas[cell] != cells.replicas[other]:
         return cells.replicas[cell] < cells.replicas[other]
-    pools, other_pools = np.sum(cells.pools[cell] != NO_POOL), np.sum(cells.pools[other] != NO_POOL)
-    if pools != other_pools:
-        return pools < other_pools
+    if _n_pools(cell, cells) != _n_pools(other, cells):
+        return _n_pools(cell, cells) < _n_pools(other, cells)
     if cells.gamma[cell] != cells.gamma[other]:
         return cells.gamma[cell] < cells.gamma[other]
     return cells.evenness[cell] > cells.evenness[other]
+
+
+@njit(cache=True, nogil=True)
+def _n_pools(cell: int, cells: Cells) -> int:
+    return 1 + (cells.pools[cell, 1] != NO_POOL) + (cells.pools[cell, 2] != NO_POOL)

@@ -86,24 +86,26 @@ def offer_terms(problem: Problem) -> np.ndarray:
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def fleet_price(loaded: np.ndarray, offer: np.ndarray, terms: np.ndarray) -> tuple[float, float]:
+def fleet_price(
+    loaded: tuple[float, float, float], offer: tuple[int, int, int], terms: np.ndarray
+) -> tuple[float, float]:
     """Price of a fleet, USD/h, and its replicas; infinite where a pool or a limit on GPUs forbids it.
 
     Neither ever falls when a pool's loaded replicas rise, in floating point too: every step is a rising function.
 
     Parameters
     ----------
-    loaded : np.ndarray
-        float64[pool], replicas that carry the load, at least.
-    offer : np.ndarray
-        int64[pool], which offer each pool is made of.
+    loaded : tuple of float
+        Replicas that carry the load of each of three pools, at least.
+    offer : tuple of int
+        Which offer each pool is made of; negative where there are fewer pools.
     terms : np.ndarray
         Of :func:`offer_terms`.
     """
     usd, replicas = 0.0, 0.0
     for k in range(len(terms)):
         gpus = 0.0
-        for pool in range(len(loaded)):
+        for pool in range(3):
             if offer[pool] == k:
                 needed = _replicas(loaded[pool], terms[k, _SPARES], terms[k, _LEAST], terms[k, _AVAILABILITY])
                 replicas += needed

@@ -4,11 +4,21 @@ import numpy as np
 from numba import njit
 
 from fleetopt.planner.bounds import least_by_budget, least_loaded
-from fleetopt.planner.cells import SLACK, Cells, PoolTable, Question, Shares, no_cells, outer_pool, priced, set_pool
+from fleetopt.planner.cells import (
+    EQUAL_USD,
+    SLACK,
+    Cells,
+    PoolTable,
+    Question,
+    Shares,
+    no_cells,
+    outer_pool,
+    priced,
+    set_pool,
+)
 from fleetopt.planner.moments import MOMENTS, REQUESTS, add_compressed, add_left, request_moments
 from fleetopt.planner.provision import fleet_price
 
-_PRICE_SLACK = 2e-9  # prices within 1e-9 USD/h of each other count as equal
 _FIRST_ROOM = 1024
 
 
@@ -41,7 +51,7 @@ def cells_of_three(
             np.concatenate([table.place, np.empty((room * n_offers, 5), dtype=np.int64)]),
             np.concatenate([table.loaded, np.empty(room * n_offers)]),
         )
-        filled, pools, next_usd = _fill_three(asked, requests, shares, most_usd + _PRICE_SLACK, n_outer, both, cells)
+        filled, pools, next_usd = _fill_three(asked, requests, shares, most_usd + EQUAL_USD, n_outer, both, cells)
         if pools <= len(both.loaded):
             known = PoolTable(both.place[:pools], both.loaded[:pools])
             return known, Cells(*(column[:filled] for column in cells)), next_usd
@@ -169,16 +179,14 @@ def _bound_middle(
 def _least_price(asked: Question, lower: int, upper: int, gamma: int, middle: np.ndarray, table: PoolTable) -> float:
     """Lowest price, USD/h, over the offers of three pools, without that of compression."""
     n_offers = len(asked.terms)
-    loaded, offer = np.empty(3), np.empty(3, dtype=np.int64)
     least_usd = np.inf
     for first in range(n_offers):
         for second in range(n_offers):
             for third in range(n_offers):
-                offer[0], offer[1], offer[2] = first, second, third
-                loaded[0] = table.loaded[outer_pool(asked, 0, first, lower, gamma)]
-                loaded[1] = middle[second]
-                loaded[2] = table.loaded[outer_pool(asked, 1, third, upper, gamma)]
-                least_usd = min(least_usd, fleet_price(loaded, offer, asked.terms)[0])
+                below = table.loaded[outer_pool(asked, 0, first, lower, gamma)]
+                above = table.loaded[outer_pool(asked, 1, third, upper, gamma)]
+                usd, _ = fleet_price((below, middle[second], above), (first, second, third), asked.terms)
+                least_usd = min(least_usd, usd)
     return least_usd
 
 

@@ -63,10 +63,8 @@ def problems(draw, max_pools=3):
         arrival_rate_rps=draw(st.sampled_from([0.1, 5.0, 40.0, 150.0, 400.0])) * draw(st.floats(1.0, 2.0)),
         slo=Slo(
             ttft_p99_s=draw(st.floats(1.0, 10.0)),
-            tpot_p99_s=draw(st.sampled_from([float("inf"), 0.05, 0.02, 0.01])),
-            pool_ttft_p99_s=draw(
-                st.dictionaries(st.sampled_from(["all", "short", "middle", "long"]), st.floats(0.3, 8))
-            ),
+            tpot_p99_s=draw(st.sampled_from([float("inf"), float("inf"), 0.05, 0.025])),
+            pool_ttft_p99_s=draw(st.dictionaries(names, st.floats(0.5, 9.0), max_size=2)),
         ),
         offers=draw(offers()),
         max_context_tokens=int(drawn.total_tokens[-1]),

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from fleetopt.config import Fleet
+from fleetopt.config import Fleet, Supply
 from fleetopt.errors import InputError
+from fleetopt.planner.problem import Offer
 from fleetopt.profiles import GpuProfile, load_profile, parse_profile
 
 
@@ -25,6 +26,23 @@ def fleet_profiles(fleet: Fleet, name: str, config_path: Path) -> tuple[GpuProfi
             raise InputError(f"{where}: {entry} has no price; declare it under [fleet.{name}.usd_per_gpu_hour]")
         profiles.append(profile.model_copy(update={"usd_per_gpu_hour": price}))
     return tuple(profiles)
+
+
+def fleet_offers(fleet: Fleet, name: str, config_path: Path) -> tuple[Offer, ...]:
+    """The GPU types that a fleet may choose from, on the terms that it declares.
+
+    Raises
+    ------
+    InputError
+        As `fleet_profiles`, or terms contradict each other; names file and key.
+    """
+    offers = []
+    for entry, profile in zip(fleet.profiles, fleet_profiles(fleet, name, config_path), strict=True):
+        try:
+            offers.append(Offer(profile=profile, **fleet.supply.get(entry, Supply()).model_dump()))
+        except InputError as error:
+            raise InputError(f"{config_path}: key 'fleet.{name}.supply': {error}") from error
+    return tuple(offers)
 
 
 def running_prices(fleet: Fleet, name: str, config_path: Path) -> dict[str, float]:

@@ -9,7 +9,7 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
-from assets.hardware import fleet_profiles, running_prices
+from assets.hardware import fleet_offers, running_prices
 from assets.inputs import fleet_requests, input_digests
 from assets.layers import OUT, WRITE_RETRY
 from assets.metadata import OWNERS, column_lineage, copied_from, table_metadata
@@ -21,6 +21,7 @@ from fleetopt.planner.proof import Proof, day_trace
 from fleetopt.planner.recommend import Recommendation, recommend
 from fleetopt.planner.situation import Situation, read_situation
 from fleetopt.reporting.document import Document, build_document, canonical_json
+from fleetopt.reporting.feed import two_boundaries
 from fleetopt.schemas import OUT_FLEET_CANDIDATES, OUT_FLEET_RECOMMENDATION, OUT_SIMULATION_SUMMARY, TABLES
 from fleetopt.workload.demand import Window
 from fleetopt.workload.trace import Trace
@@ -95,8 +96,8 @@ class _Planner:
         arrivals = self.arrivals.filter(pl.col("fleet") == name)
         quality = self.quality.filter(pl.col("source").is_in(list(self.config.sources_of(name))))
         window = read_window(histogram, self.day, self.config.pipeline)
-        profiles = fleet_profiles(fleet, name, self.settings.config_path)
-        situation = read_situation(histogram, arrivals, fleet, profiles, seed)
+        offers = fleet_offers(fleet, name, self.settings.config_path)
+        situation = read_situation(histogram, arrivals, fleet, offers, seed)
         found = self._recommend(name, window, situation, requests_trace(requests, fleet, seed))
         document = build_document(
             fleet_name=name,
@@ -195,11 +196,12 @@ def latest_document(tables: Any, fleet: str, *, before: date) -> Document | None
 
 def _candidate_rows(day: date, fleet: str, result: PlanResult) -> pl.DataFrame:
     """All that the search sized; the plan is that of the search, before repair."""
+    columns = ("boundary_tokens", "second_boundary_tokens")
     rows = [
         {
             "day": day,
             "fleet": fleet,
-            "boundary_tokens": candidate.boundaries_tokens[0] if candidate.boundaries_tokens else None,
+            **dict(zip(columns, two_boundaries(candidate.boundaries_tokens), strict=True)),
             "gamma": candidate.gamma,
             "is_feasible": candidate.plan is not None,
             "reason": candidate.reason or None,
@@ -248,6 +250,7 @@ def _simulation_rows(day: date, fleet: str, version: str, proof: Proof | None) -
 
 def _recommendation_row(day: date, document: Document) -> pl.DataFrame:
     plan = document["plan"]
+    first, second = two_boundaries(plan["boundaries_tokens"] if plan else ())
     row = {
         "day": day,
         "fleet": document["fleet"],
@@ -258,7 +261,8 @@ def _recommendation_row(day: date, document: Document) -> pl.DataFrame:
         "days_held": document["window"]["days_held"],
         "planned_rate_rps": document["demand"]["planned_rate_rps"],
         "slo_ttft_p99_s": document["target"]["ttft_p99_s"],
-        "boundary_tokens": plan and plan["boundary_tokens"],
+        "boundary_tokens": first,
+        "second_boundary_tokens": second,
         "gamma": plan and plan["gamma"],
         "replicas": plan and plan["replicas"],
         "gpus": plan and sum(pool["gpus"] for pool in plan["pools"]),

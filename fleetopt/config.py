@@ -117,12 +117,38 @@ class Compression(_Section):
     """Compression of the requests just above the boundary.
 
     ``max_gamma`` caps the band: 1.5 is the widest for which fidelity has been published (arXiv 2603.16514, Table 7).
-    ``compressible_fraction`` gives the share of each archetype's requests that may be compressed; an archetype that is
-    not named is never compressed.
+    ``gamma_step`` is the step of the search in it. ``compressible_fraction`` gives the share of each archetype's
+    requests that may be compressed; an archetype that is not named is never compressed.
+    ``usd_per_compressed_request`` is what compressing one costs.
     """
 
     max_gamma: float = Field(default=1.5, ge=1, le=4)
+    gamma_step: float = Field(default=0.1, gt=0, le=1)
+    usd_per_compressed_request: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     compressible_fraction: dict[Name, Fraction] = Field(default_factory=dict)
+
+
+class Supply(_Section):
+    """What can be had of a GPU type, and on which terms; every key may be left out.
+
+    Attributes
+    ----------
+    max_gpus : int or None
+        Most GPUs over all pools; None: no limit.
+    committed_gpus : int
+        So many are billed at ``committed_usd_per_gpu_hour`` where they are used, the rest on demand.
+    committed_usd_per_gpu_hour : float
+    gpus_per_node : int
+        GPUs are bought in whole nodes of this many per pool; 1: singly.
+    availability : float
+        Share of the time that a replica is up; a pool is inflated by its reciprocal.
+    """
+
+    max_gpus: int | None = Field(default=None, ge=0)
+    committed_gpus: int = Field(default=0, ge=0)
+    committed_usd_per_gpu_hour: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    gpus_per_node: int = Field(default=1, ge=1)
+    availability: float = Field(default=1.0, gt=0, le=1)
 
 
 class RunningPool(_Section):
@@ -143,6 +169,10 @@ class Fleet(_Section):
         The served model; requests of different models are never planned as one.
     slo_ttft_p99_s : float
         Target of the P99 time to first token, s.
+    slo_ttft_p99_s_by_pool : dict
+        Targets of single pools (all, short, middle, long) that take its place, s.
+    slo_tpot_p99_s : float or None
+        Target of the P99 time per output token after the first, s; None: none.
     profiles : list of str
         GPU profiles to choose from: names of shipped ones, or paths to TOML files.
     usd_per_gpu_hour : dict
@@ -153,17 +183,34 @@ class Fleet(_Section):
         Cap on the load of any resource of a pool, as a share of its capacity.
     spare_replicas : int
         Replicas per pool that may be down while the target still holds.
+    min_replicas : int
+        Fewest replicas of a pool, spares included.
+    max_pools : int
+        Most pools, 1 to 3.
+    slots : {"statistical", "worst-case"}
+        How many requests a replica is taken to hold; see `fleetopt.planner.problem.SlotMode`.
+    kv_overflow_probability : float
+        Of ``statistical`` slots.
+    supply : dict
+        What can be had of the profiles, by name.
     peak, compression, running
         See their classes; ``running`` is a list of pools.
     """
 
     model: str = Field(min_length=1)
     slo_ttft_p99_s: Positive
+    slo_ttft_p99_s_by_pool: dict[Literal["all", "short", "middle", "long"], Positive] = Field(default_factory=dict)
+    slo_tpot_p99_s: Positive | None = None
     profiles: list[str] = Field(min_length=1)
     usd_per_gpu_hour: dict[str, Positive] = Field(default_factory=dict)
     max_context_tokens: int = Field(gt=1)
     max_utilization: float = Field(default=0.85, gt=0, lt=1)
     spare_replicas: int = Field(default=1, ge=0)
+    min_replicas: int = Field(default=1, ge=1)
+    max_pools: int = Field(default=2, ge=1, le=3)
+    slots: Literal["statistical", "worst-case"] = "statistical"
+    kv_overflow_probability: float = Field(default=0.01, gt=0, lt=1)
+    supply: dict[str, Supply] = Field(default_factory=dict)
     peak: Peak = Peak()
     compression: Compression = Compression()
     running: list[RunningPool] = Field(default_factory=list)
@@ -182,9 +229,10 @@ class Config(_Section):
             if source.fleet not in self.fleet:
                 raise ValueError(f"source.{name}.fleet: no [fleet.{source.fleet}] is declared")
         for name, fleet in self.fleet.items():
-            unknown = set(fleet.usd_per_gpu_hour) - set(fleet.profiles)
-            if unknown:
-                raise ValueError(f"fleet.{name}.usd_per_gpu_hour.{sorted(unknown)[0]}: not among the fleet's profiles")
+            for key, named in (("usd_per_gpu_hour", fleet.usd_per_gpu_hour), ("supply", fleet.supply)):
+                unknown = set(named) - set(fleet.profiles)
+                if unknown:
+                    raise ValueError(f"fleet.{name}.{key}.{min(unknown)}: not among the fleet's profiles")
             if not any(source.fleet == name for source in self.source.values()):
                 raise ValueError(f"fleet.{name}: no source feeds it")
         return self

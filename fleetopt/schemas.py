@@ -222,7 +222,8 @@ OUT_FLEET_CANDIDATES = Table(
     (
         _DAY,
         _FLEET,
-        Column("boundary_tokens", pl.Int64, "boundary between the pools, tokens; null: one pool", nullable=True),
+        Column("boundary_tokens", pl.Int64, "first boundary between pools, tokens; null: one pool", nullable=True),
+        Column("second_boundary_tokens", pl.Int64, "second one, tokens; null: no third pool", nullable=True),
         Column("gamma", pl.Float64, "compression band: requests up to gamma x boundary are compressed"),
         Column("is_feasible", pl.Boolean, "whether the target can be met"),
         Column("reason", pl.String, "why not", nullable=True),
@@ -230,7 +231,7 @@ OUT_FLEET_CANDIDATES = Table(
         Column("usd_per_hour", pl.Float64, "USD per hour", nullable=True),
         Column("is_chosen", pl.Boolean, "the plan"),
     ),
-    key=("day", "fleet", "boundary_tokens", "gamma"),
+    key=("day", "fleet", "boundary_tokens", "second_boundary_tokens", "gamma"),
 )
 
 OUT_FLEET_RECOMMENDATION = Table(
@@ -246,7 +247,8 @@ OUT_FLEET_RECOMMENDATION = Table(
         Column("days_held", pl.Int64, "audited days that the plan learned from"),
         Column("planned_rate_rps", pl.Float64, "rate planned for, 1/s"),
         Column("slo_ttft_p99_s", pl.Float64, "target of the P99 time to first token, s"),
-        Column("boundary_tokens", pl.Int64, "boundary between the pools, tokens; null: one pool", nullable=True),
+        Column("boundary_tokens", pl.Int64, "first boundary between pools, tokens; null: one pool", nullable=True),
+        Column("second_boundary_tokens", pl.Int64, "second one, tokens; null: no third pool", nullable=True),
         Column("gamma", pl.Float64, "compression band", nullable=True),
         Column("replicas", pl.Int64, "replicas of all pools, spares included", nullable=True),
         Column("gpus", pl.Int64, "GPUs of all pools, spares included", nullable=True),
@@ -299,6 +301,7 @@ OUT_ACCURACY_REPORT = Table(
         Column("pool", pl.String, "pool"),
         Column("measure", pl.String, "ttft_p99_s or slot_utilization"),
         Column("predicted", pl.Float64, "planner, at its planned peak", nullable=True),
+        Column("published", pl.Float64, "the published model of the same pool there", nullable=True),
         Column("simulated", pl.Float64, "replay of today's requests on yesterday's plan", nullable=True),
         Column("observed", pl.Float64, "in the logs, where they hold it", nullable=True),
         Column("verdict", pl.String, "held, missed or undecided against the target"),

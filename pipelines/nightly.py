@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from assets.frozen import stands_alone, version_directory
-from assets.hardware import fleet_profiles, running_prices
+from assets.hardware import fleet_offers, running_prices
 from assets.inputs import is_current
 from assets.layers import CORE_TABLES
 from assets.reports import report_path
@@ -134,7 +134,7 @@ def _check_request(settings: Settings, day: date) -> None:
     if day >= datetime.now(UTC).date():
         raise InputError(f"{day} is not over yet (UTC); the last day that can be planned is yesterday")
     for name, fleet in config.fleet.items():
-        fleet_profiles(fleet, name, settings.config_path)
+        fleet_offers(fleet, name, settings.config_path)
         running_prices(fleet, name, settings.config_path)
     for name, source in config.source.items():
         try:

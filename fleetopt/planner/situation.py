@@ -1,12 +1,12 @@
 """From a window of histograms and arrivals to the problem that the planner solves, and its upper band."""
 
+import math
 from dataclasses import dataclass, replace
 
 import polars as pl
 
 from fleetopt.config import Fleet
 from fleetopt.planner.problem import Offer, Problem, Slo
-from fleetopt.profiles import GpuProfile
 from fleetopt.workload.cdf import length_cdf, upper_lengths
 from fleetopt.workload.demand import Demand, measure_demand
 from fleetopt.workload.lengths import lengths_from_histogram
@@ -35,7 +35,7 @@ class Situation:
 
 
 def read_situation(
-    histogram: pl.DataFrame, arrivals: pl.DataFrame, fleet: Fleet, profiles: tuple[GpuProfile, ...], seed: int
+    histogram: pl.DataFrame, arrivals: pl.DataFrame, fleet: Fleet, offers: tuple[Offer, ...], seed: int
 ) -> Situation:
     """Build the problem of one fleet from its rows of the window.
 
@@ -44,8 +44,8 @@ def read_situation(
     histogram, arrivals : pl.DataFrame
         ``schemas.CORE_LENGTH_HISTOGRAM`` and ``schemas.CORE_ARRIVALS``.
     fleet : fleetopt.config.Fleet
-    profiles : tuple of GpuProfile
-        The fleet's, priced.
+    offers : tuple of Offer
+        The fleet's GPU types, priced.
     seed : int
         Of the band's bootstrap.
 
@@ -65,12 +65,22 @@ def read_situation(
     problem = Problem(
         lengths=lengths,
         arrival_rate_rps=demand.planned_rate_rps * (1 - rejected_fraction),
-        slo=Slo(ttft_p99_s=fleet.slo_ttft_p99_s),
-        offers=tuple(Offer(profile=profile) for profile in profiles),
+        slo=Slo(
+            ttft_p99_s=fleet.slo_ttft_p99_s,
+            tpot_p99_s=math.inf if fleet.slo_tpot_p99_s is None else fleet.slo_tpot_p99_s,
+            pool_ttft_p99_s=fleet.slo_ttft_p99_s_by_pool,
+        ),
+        offers=offers,
         max_context_tokens=fleet.max_context_tokens,
         max_utilization=fleet.max_utilization,
         spare_replicas=fleet.spare_replicas,
+        min_replicas=fleet.min_replicas,
+        max_pools=fleet.max_pools,
         max_gamma=fleet.compression.max_gamma,
+        gamma_step=fleet.compression.gamma_step,
+        usd_per_compressed_request=fleet.compression.usd_per_compressed_request,
+        slot_mode=fleet.slots,
+        kv_overflow_probability=fleet.kv_overflow_probability,
     )
     upper_within, upper_rejected = upper_lengths(every_length, total_cdf).within_context(fleet.max_context_tokens)
     return Situation(

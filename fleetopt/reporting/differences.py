@@ -1,6 +1,6 @@
 """How a plan differs from the previous one and from the fleet that runs today, and why."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from fleetopt.config import Fleet
@@ -26,8 +26,8 @@ def difference_to_previous(document: Mapping[str, Any], previous: Mapping[str, A
         return None
     plan, old_plan = document["plan"], previous["plan"]
     why = [_change_of_rate(previous["demand"]["planned_rate_rps"], document["demand"]["planned_rate_rps"])]
-    if plan and old_plan and plan["boundary_tokens"] != old_plan["boundary_tokens"]:
-        moved = f"from {_tokens(old_plan['boundary_tokens'])} to {_tokens(plan['boundary_tokens'])}"
+    if plan and old_plan and plan["boundaries_tokens"] != old_plan["boundaries_tokens"]:
+        moved = f"from {_tokens(old_plan['boundaries_tokens'])} to {_tokens(plan['boundaries_tokens'])}"
         why.append(f"the boundary moved {moved}")
     if plan and old_plan and plan["gamma"] != old_plan["gamma"]:
         why.append(f"the compression band went from {old_plan['gamma']:g} to {plan['gamma']:g}")
@@ -101,8 +101,8 @@ def _replicas(pool: tuple[int, str] | None) -> str:
     return f"{pool[0]} x {pool[1]}" if pool else "none"
 
 
-def _tokens(boundary: int | None) -> str:
-    return "one pool" if boundary is None else f"{boundary:,} tokens"
+def _tokens(boundaries: Sequence[int]) -> str:
+    return f"{' and '.join(f'{boundary:,}' for boundary in boundaries)} tokens" if boundaries else "one pool"
 
 
 def _change_of_rate(old_rps: float, new_rps: float) -> str:

@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
@@ -51,6 +51,8 @@ def build_document(
     inputs: dict[str, str],
     caveats: list[str],
     seed: int,
+    prediction_caveats: Sequence[str] = (),
+    published: Mapping[str, PublishedPrediction] | None = None,
 ) -> Document:
     """Put a recommendation into one document, with its version.
 
@@ -73,6 +75,10 @@ def build_document(
     caveats : list of str
         What is unusual about the inputs, in sentences.
     seed : int
+    prediction_caveats : sequence of str
+        Where the model's prediction of the plan has been found wanting, in sentences.
+    published : mapping, optional
+        What the published model says of the plan's pools, by name; None where it does not cover the fleet.
 
     Returns
     -------
@@ -81,9 +87,9 @@ def build_document(
     """
     proof = recommendation.proof
     verdict = proof.verdict if proof else "none"
-    plan = _plan(proof, recommendation.replicas_upper_band) if proof else None
+    plan = _plan(proof, recommendation.replicas_upper_band, published or {}) if proof else None
     document: Document = {
-        "schema_version": 1,
+        "schema_version": 2,
         "fleet": fleet_name,
         "model": fleet.model,
         "day": day.isoformat(),
@@ -91,12 +97,7 @@ def build_document(
         "reason": recommendation.result.reason,
         "verdict": verdict,
         "verdict_meaning": VERDICT_MEANINGS[verdict],
-        "target": {
-            "ttft_p99_s": fleet.slo_ttft_p99_s,
-            "max_context_tokens": fleet.max_context_tokens,
-            "max_utilization": fleet.max_utilization,
-            "spare_replicas": fleet.spare_replicas,
-        },
+        "target": _target(fleet),
         "window": _window(window, demand, rejected_fraction, band_method),
         "demand": _demand(demand, fleet),
         "plan": plan,
@@ -107,6 +108,7 @@ def build_document(
         "saving": _saving(proof, recommendation.homogeneous),
         "evidence": [_evidence(item) for item in proof.evidence] if proof else [],
         "repairs": list(proof.repairs) if proof else [],
+        "prediction_caveats": list(prediction_caveats),
         "differences": {
             "running": difference_to_running(plan, verdict, fleet, usd_per_replica_hour),
         },
@@ -128,16 +130,13 @@ def plan_from_document(document: Document) -> FleetPlan | None:
         PoolPlan(**{key: pool[key] for key in fields if key != "profile"}, profile=GpuProfile(**pool["profile"]))
         for pool in plan["pools"]
     )
-    return FleetPlan(pools=pools, boundaries_tokens=_boundaries(plan), gamma=plan["gamma"])
-
-
-def _boundaries(plan: Document) -> tuple[int, ...]:
-    return () if plan["boundary_tokens"] is None else (plan["boundary_tokens"],)
-
-
-def _boundary(plan: FleetPlan) -> int | None:
-    """The boundary of a fleet of at most two pools, which is what the nightly run plans."""
-    return plan.boundaries_tokens[0] if plan.boundaries_tokens else None
+    return FleetPlan(
+        pools=pools,
+        boundaries_tokens=tuple(plan["boundaries_tokens"]),
+        gamma=plan["gamma"],
+        commitment_saving_usd_per_hour=plan["commitment_saving_usd_per_hour"],
+        compression_usd_per_hour=plan["compression_usd_per_hour"],
+    )
 
 
 def canonical_json(document: Document) -> str:
@@ -149,6 +148,21 @@ def version_of(document: Document) -> str:
     """Version of a document: the first 12 hex digits of the SHA-256 of its content, an existing version apart."""
     content = {key: value for key, value in document.items() if key != "version"}
     return hashlib.sha256(canonical_json(content).encode()).hexdigest()[:12]
+
+
+def _target(fleet: Fleet) -> Document:
+    """What the fleet has to meet, as it was declared."""
+    return {
+        "ttft_p99_s": fleet.slo_ttft_p99_s,
+        "pool_ttft_p99_s": dict(fleet.slo_ttft_p99_s_by_pool),
+        "tpot_p99_s": fleet.slo_tpot_p99_s,
+        "max_context_tokens": fleet.max_context_tokens,
+        "max_utilization": fleet.max_utilization,
+        "spare_replicas": fleet.spare_replicas,
+        "min_replicas": fleet.min_replicas,
+        "max_pools": fleet.max_pools,
+        "slots": fleet.slots,
+    }
 
 
 def _window(window: Window, demand: Demand, rejected_fraction: float, band_method: str) -> Document:
@@ -177,18 +191,24 @@ def _demand(demand: Demand, fleet: Fleet) -> Document:
     }
 
 
-def _plan(proof: Proof, replicas_upper_band: dict[str, int]) -> Document:
+def _plan(
+    proof: Proof, replicas_upper_band: dict[str, int], published: Mapping[str, PublishedPrediction]
+) -> Document:
     return {
-        "boundary_tokens": _boundary(proof.plan),
+        "boundaries_tokens": list(proof.plan.boundaries_tokens),
         "gamma": proof.plan.gamma,
         "replicas": proof.plan.replicas,
         "usd_per_hour": proof.plan.usd_per_hour,
         "usd_per_year": proof.plan.usd_per_hour * HOURS_PER_YEAR,
-        "pools": [_pool(pool, replicas_upper_band.get(pool.name)) for pool in proof.plan.pools],
+        "commitment_saving_usd_per_hour": proof.plan.commitment_saving_usd_per_hour,
+        "compression_usd_per_hour": proof.plan.compression_usd_per_hour,
+        "pools": [
+            _pool(pool, replicas_upper_band.get(pool.name), published.get(pool.name)) for pool in proof.plan.pools
+        ],
     }
 
 
-def _pool(pool: PoolPlan, replicas_upper_band: int | None) -> Document:
+def _pool(pool: PoolPlan, replicas_upper_band: int | None, published: PublishedPrediction | None) -> Document:
     return {
         "name": pool.name,
         "profile": pool.profile.model_dump(),
@@ -206,6 +226,8 @@ def _pool(pool: PoolPlan, replicas_upper_band: int | None) -> Document:
         "residence_s": pool.residence_s,
         "binding": pool.binding,
         "usd_per_hour": pool.usd_per_hour,
+        "published": published
+        and {"ttft_p99_s": published.ttft_p99_s, "slot_utilization": published.slot_utilization},
     }
 
 
@@ -214,7 +236,7 @@ def _baseline(proof: Proof | None) -> Document | None:
         return None
     plan: FleetPlan = proof.plan
     return {
-        "boundary_tokens": _boundary(plan),
+        "boundaries_tokens": list(plan.boundaries_tokens),
         "replicas": {pool.name: pool.replicas for pool in plan.pools},
         "usd_per_hour": plan.usd_per_hour,
         "verdict": proof.verdict,

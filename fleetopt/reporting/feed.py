@@ -1,7 +1,7 @@
 """The files that procurement reads: the recommendation as JSON, CSV and Parquet, and the JSON Schema of the first."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 from importlib import resources
@@ -43,7 +43,13 @@ COLUMNS = (
     FeedColumn("gpus", pa.int64(), "GPUs of the plan, spares included", nullable=True),
     FeedColumn("replicas_upper_band", pa.int64(), "replicas at the upper band of rate and lengths", nullable=True),
     FeedColumn("max_context_tokens", pa.int64(), "longest request that the pool accepts, tokens", nullable=True),
-    FeedColumn("boundary_tokens", pa.int64(), "boundary between the pools, tokens; empty: one pool", nullable=True),
+    FeedColumn("boundary_tokens", pa.int64(), "first boundary between pools, tokens; empty: one pool", nullable=True),
+    FeedColumn(
+        "second_boundary_tokens",
+        pa.int64(),
+        "boundary between the middle and the long pool, tokens; empty: no third pool",
+        nullable=True,
+    ),
     FeedColumn("gamma", pa.float64(), "compression band: up to gamma x boundary is compressed", nullable=True),
     FeedColumn("usd_per_hour", pa.float64(), "price of the pool, USD per hour", nullable=True),
     FeedColumn("usd_per_year", pa.float64(), "price of the pool, USD per year of 8,760 hours", nullable=True),
@@ -104,6 +110,7 @@ def _row(document: Mapping[str, Any], pool: Mapping[str, Any] | None) -> dict[st
     if pool is None:
         return row
     plan = document["plan"]
+    first, second = two_boundaries(plan["boundaries_tokens"])
     same = ("replicas", "spare_replicas", "gpus", "replicas_upper_band", "max_context_tokens", "usd_per_hour")
     return {
         **row,
@@ -111,10 +118,17 @@ def _row(document: Mapping[str, Any], pool: Mapping[str, Any] | None) -> dict[st
         "order_replicas": pool["replicas"] if is_order else None,
         "pool": pool["name"],
         "gpu_profile": pool["profile"]["name"],
-        "boundary_tokens": plan["boundary_tokens"],
+        "boundary_tokens": first,
+        "second_boundary_tokens": second,
         "gamma": plan["gamma"],
         "usd_per_year": round(pool["usd_per_hour"] * HOURS_PER_YEAR, 6),
     }
+
+
+def two_boundaries(boundaries_tokens: Sequence[int]) -> tuple[int | None, int | None]:
+    """Boundaries of at most three pools as two columns; None where there is none."""
+    first, second, *_ = [*boundaries_tokens, None, None]
+    return first, second
 
 
 def _csv(table: pa.Table) -> bytes:

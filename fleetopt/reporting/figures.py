@@ -142,8 +142,9 @@ def _draw_cdf(axes: Axes, name: str, group: pl.DataFrame, style: Mapping[str, An
 def _length_axis(axes: Axes, tokens: pl.Series, plan: Mapping[str, Any] | None) -> None:
     """A log axis that holds all lengths and the compression band, at least a factor of four wide."""
     values = tokens.to_numpy().astype(float)
-    if plan and plan["boundary_tokens"]:
-        values = np.concatenate([values, [plan["boundary_tokens"], plan["gamma"] * plan["boundary_tokens"]]])
+    if plan:
+        bands = [tokens * factor for tokens in plan["boundaries_tokens"] for factor in (1.0, plan["gamma"])]
+        values = np.concatenate([values, bands])
     low, high = max(1.0, values.min()) / 1.25, values.max() * 1.25
     _token_ticks(axes, min(low, high / 4), max(high, low * 4))
 
@@ -159,13 +160,12 @@ def _token_ticks(axes: Axes, low: float, high: float) -> None:
 
 
 def _mark_boundary(axes: Axes, plan: Mapping[str, Any] | None) -> None:
-    if plan is None or plan["boundary_tokens"] is None:
-        return
-    boundary, upper = plan["boundary_tokens"], plan["gamma"] * plan["boundary_tokens"]
-    axes.axvline(boundary, color=ALARM, linewidth=1.4, label=f"boundary:\n{count(boundary)} tokens")
-    if upper > boundary:
-        label = f"compression band:\nto {count(math.floor(upper))} tokens"
-        axes.axvspan(boundary, upper, color=ALARM, alpha=0.12, linewidth=0, label=label)
+    for boundary in plan["boundaries_tokens"] if plan else ():
+        upper = plan["gamma"] * boundary if plan else boundary
+        axes.axvline(boundary, color=ALARM, linewidth=1.4, label=f"boundary:\n{count(boundary)} tokens")
+        if upper > boundary:
+            label = f"compression band:\nto {count(math.floor(upper))} tokens"
+            axes.axvspan(boundary, upper, color=ALARM, alpha=0.12, linewidth=0, label=label)
 
 
 def _draw_costs(axes: Axes, works: pl.DataFrame) -> None:
@@ -193,7 +193,7 @@ def _draw_plan(axes: Axes, document: Mapping[str, Any]) -> None:
     if plan is None:
         return
     label = f"plan after simulation:\n{usd(plan['usd_per_hour'])} per hour"
-    if plan["boundary_tokens"] is None:
+    if len(plan["boundaries_tokens"]) != 1:
         axes.axhline(plan["usd_per_hour"], color=ALARM, linewidth=2.2, label=label, zorder=3)
         return
     style: dict[str, Any] = {
@@ -204,7 +204,7 @@ def _draw_plan(axes: Axes, document: Mapping[str, Any]) -> None:
         "linestyle": "none",
         "zorder": 5,
     }
-    axes.plot([plan["boundary_tokens"]], [plan["usd_per_hour"]], label=label, **style)
+    axes.plot(plan["boundaries_tokens"], [plan["usd_per_hour"]], label=label, **style)
 
 
 def _draw_infeasible(axes: Axes, split: pl.DataFrame) -> None:

@@ -106,8 +106,8 @@ def _captions(document: Mapping[str, Any]) -> dict[str, str]:
     """Captions of the figures of :func:`fleetopt.reporting.figures.report_figures`: of what is really drawn."""
     plan = document["plan"]
     lengths = "Distribution of request lengths over the window, a line per traffic class."
-    if plan and plan["boundary_tokens"] is not None:
-        lengths += " Requests left of the boundary go to the short pool."
+    if plan and plan["boundaries_tokens"]:
+        lengths += " Requests left of a boundary go to the pool that it ends."
         if plan["gamma"] > 1:
             lengths += " Compressible ones in the shaded band are compressed to fit it."
     cost = (

@@ -21,18 +21,21 @@ HEADLINES = {
 
 def boundary(plan: Mapping[str, Any]) -> str:
     """The boundary of a plan in words."""
-    tokens = plan["boundary_tokens"]
-    return "none: one pool serves all requests" if tokens is None else f"{count(tokens)} tokens"
+    tokens = plan["boundaries_tokens"]
+    return f"{' and '.join(count(each) for each in tokens)} tokens" if tokens else "none: one pool serves all requests"
 
 
 def band(plan: Mapping[str, Any]) -> str:
     """The compression band of a plan in words."""
-    if plan["boundary_tokens"] is None:
+    if not plan["boundaries_tokens"]:
         return "none: one pool needs no compression"
     if plan["gamma"] == 1:
         return "gamma 1: nothing is compressed"
-    upper = math.floor(plan["gamma"] * plan["boundary_tokens"])
-    return f"gamma {plan['gamma']:g}: compressible requests up to {count(upper)} tokens go to the short pool"
+    parts = [
+        f"up to {count(math.floor(plan['gamma'] * boundary))} tokens go to the {pool['name']} pool"
+        for boundary, pool in zip(plan["boundaries_tokens"], plan["pools"], strict=False)
+    ]
+    return f"gamma {plan['gamma']:g}: compressible requests {', then '.join(parts)}"
 
 
 def window(document: Mapping[str, Any]) -> str:
@@ -67,7 +70,7 @@ def day_ranges(days: list[str]) -> list[str]:
 def saving(document: Mapping[str, Any]) -> str:
     """The saving against one pool for all requests; or why none is claimed."""
     saved, plan = document["saving"], document["plan"]
-    if saved and plan["boundary_tokens"] is None:
+    if saved and not plan["boundaries_tokens"]:
         return "None: one pool for all requests is itself the cheapest fleet found."
     if saved:
         return (

@@ -18,7 +18,9 @@ from assets.window import fleets_in, read_window
 from fleetopt.config import Config, Fleet
 from fleetopt.planner.plan import PlanResult
 from fleetopt.planner.proof import Proof, day_trace
+from fleetopt.planner.published import published_predictions
 from fleetopt.planner.recommend import Recommendation, recommend
+from fleetopt.planner.search import prediction_caveats
 from fleetopt.planner.situation import Situation, read_situation
 from fleetopt.reporting.document import Document, build_document, canonical_json
 from fleetopt.reporting.feed import two_boundaries
@@ -99,6 +101,7 @@ class _Planner:
         offers = fleet_offers(fleet, name, self.settings.config_path)
         situation = read_situation(histogram, arrivals, fleet, offers, seed)
         found = self._recommend(name, window, situation, requests_trace(requests, fleet, seed))
+        plan, problem = found.proof and found.proof.plan, situation.problem
         document = build_document(
             fleet_name=name,
             fleet=fleet,
@@ -112,6 +115,8 @@ class _Planner:
             inputs=input_digests(histogram, arrivals, quality, requests, self.settings, name),
             caveats=self._caveats(name, window, quality, situation.rejected_fraction),
             seed=seed,
+            prediction_caveats=prediction_caveats(plan, problem) if plan and problem else (),
+            published=published_predictions(plan, problem) if plan and problem else {},
         )
         return (
             _candidate_rows(self.day, name, found.result),

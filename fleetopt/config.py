@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from fleetopt.errors import InputError, one_line
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
+PoolName = Annotated[str, Field(pattern=r"^(all|short|middle|long)$")]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
@@ -199,7 +200,7 @@ class Fleet(_Section):
 
     model: str = Field(min_length=1)
     slo_ttft_p99_s: Positive
-    slo_ttft_p99_s_by_pool: dict[Literal["all", "short", "middle", "long"], Positive] = Field(default_factory=dict)
+    slo_ttft_p99_s_by_pool: dict[PoolName, Positive] = Field(default_factory=dict)
     slo_tpot_p99_s: Positive | None = None
     profiles: list[str] = Field(min_length=1)
     usd_per_gpu_hour: dict[str, Positive] = Field(default_factory=dict)

@@ -37,14 +37,16 @@ def judge(document: dict[str, Any], day: date, today: Trace, observed_ttft_s: np
 
     Notes
     -----
-    The prediction is for the planned peak, the replay is a whole day: a simulated utilisation below the predicted one
-    is expected. The observed P99 is of the fleet that ran, not of the plan.
+    The predictions, ours and the published model's, are for the planned peak, the replay is a whole day: a simulated
+    utilisation below the predicted one is expected. The published model counts other slots than the engine has. The
+    observed P99 is of the fleet that ran, not of the plan.
     """
     plan = plan_from_document(document)
     if plan is None:
         return OUT_ACCURACY_REPORT.schema.to_frame()
     slo_ttft_p99_s = document["target"]["ttft_p99_s"]
     pool_of_request = route(today, plan.fleet()).pool
+    published = {pool["name"]: pool["published"] or {} for pool in document["plan"]["pools"]}
     rows = []
     for index, (pool, evidence) in enumerate(
         zip(plan.pools, replay_evidence(plan, today, slo_ttft_p99_s, seed), strict=True)
@@ -73,6 +75,7 @@ def judge(document: dict[str, Any], day: date, today: Trace, observed_ttft_s: np
                 | {
                     "measure": measure,
                     "predicted": predicted,
+                    "published": published[pool.name].get(measure),
                     "simulated": simulated if np.isfinite(simulated) else None,
                     "observed": seen,
                 }

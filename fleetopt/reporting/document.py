@@ -11,6 +11,7 @@ from typing import Any
 from fleetopt.config import Fleet
 from fleetopt.planner.plan import HOURS_PER_YEAR, FleetPlan, PoolPlan
 from fleetopt.planner.proof import QUANTILE_GRID, PoolEvidence, Proof
+from fleetopt.planner.published import PublishedPrediction
 from fleetopt.planner.recommend import Recommendation
 from fleetopt.profiles import GpuProfile
 from fleetopt.reporting.differences import difference_to_running
@@ -191,9 +192,7 @@ def _demand(demand: Demand, fleet: Fleet) -> Document:
     }
 
 
-def _plan(
-    proof: Proof, replicas_upper_band: dict[str, int], published: Mapping[str, PublishedPrediction]
-) -> Document:
+def _plan(proof: Proof, replicas_upper_band: dict[str, int], published: Mapping[str, PublishedPrediction]) -> Document:
     return {
         "boundaries_tokens": list(proof.plan.boundaries_tokens),
         "gamma": proof.plan.gamma,
@@ -226,8 +225,7 @@ def _pool(pool: PoolPlan, replicas_upper_band: int | None, published: PublishedP
         "residence_s": pool.residence_s,
         "binding": pool.binding,
         "usd_per_hour": pool.usd_per_hour,
-        "published": published
-        and {"ttft_p99_s": published.ttft_p99_s, "slot_utilization": published.slot_utilization},
+        "published": published and {"ttft_p99_s": published.ttft_p99_s, "slot_utilization": published.slot_utilization},
     }
 
 

@@ -80,6 +80,7 @@ def _environment() -> Environment:
         wording.saving,
         formatting.seconds,
         formatting.usd,
+        wording.published_ttft,
         wording.window,
     ):
         environment.filters[function.__name__] = function
@@ -136,6 +137,7 @@ def _evidence_rows(document: Mapping[str, Any]) -> list[dict[str, Any]]:
             **item,
             "scenario": SCENARIO_TEXTS[item["scenario"]],
             "predicted": pool if item["scenario"] == PEAK else None,
+            "published": pool["published"] if item["scenario"] == PEAK else None,
         }
         for pool, item in found
         if item is not None

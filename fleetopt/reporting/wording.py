@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from typing import Any
 
 from fleetopt.planner.proof import PEAK, REPLAY
-from fleetopt.reporting.formatting import count, percent, usd
+from fleetopt.reporting.formatting import MISSING, count, percent, seconds, usd
 
 SCENARIOS = {PEAK: "planned peak", REPLAY: "day replayed"}
 """Short names of the scenarios."""
@@ -91,6 +91,13 @@ def _why_no_saving(document: Mapping[str, Any]) -> str:
     if homogeneous["verdict"] != "confirmed":
         return f"the fleet of one pool to compare with is itself {homogeneous['verdict']}"
     return "the GPU profiles carry no price"
+
+
+def published_ttft(published: Mapping[str, Any] | None) -> str:
+    """The P99 time to first token by the published model; it has none for a pool that it finds unstable."""
+    if published is None:
+        return MISSING
+    return "unstable" if published["ttft_p99_s"] is None else seconds(published["ttft_p99_s"])
 
 
 def evidence_of(document: Mapping[str, Any], pool: str, scenario: str) -> Mapping[str, Any] | None:

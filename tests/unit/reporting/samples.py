@@ -9,6 +9,7 @@ import polars as pl
 from fleetopt.config import Fleet, RunningPool
 from fleetopt.planner.plan import FleetPlan, PlanResult, PoolPlan
 from fleetopt.planner.proof import PEAK, QUANTILE_GRID, REPLAY, PoolEvidence, Proof, Verdict
+from fleetopt.planner.published import PublishedPrediction
 from fleetopt.planner.recommend import Recommendation
 from fleetopt.profiles import GpuProfile
 from fleetopt.reporting.document import build_document
@@ -58,6 +59,13 @@ def pool(
 
 TWO_POOLS = FleetPlan(pools=(pool("short"), pool("long", 5, 65536, 6.73, 0.442)), boundaries_tokens=(4096,), gamma=1.5)
 ROUTED = FleetPlan(pools=(pool("short", 10), pool("long", 6, 65536, 8.9, 0.442)), boundaries_tokens=(4096,), gamma=1.0)
+THREE_POOLS = FleetPlan(
+    pools=(pool("short"), pool("middle", 4, 16384, 5.1, 0.36), pool("long", 3, 65536, 1.63, 0.442)),
+    boundaries_tokens=(4096, 16384),
+    gamma=1.5,
+    commitment_saving_usd_per_hour=8.04,
+    compression_usd_per_hour=0.37,
+)
 ONE_POOL = FleetPlan(pools=(pool("all", 23, 65536, 48.0, 0.388),), boundaries_tokens=(), gamma=1.0)
 
 
@@ -120,6 +128,7 @@ def document(
     days_asked: int = 28,
     model: str = "llama-2-70b",
     caveats: tuple[str, ...] = (),
+    prediction_caveats: tuple[str, ...] = (),
     empty_replay: bool = False,
     upper_band: bool = True,
 ) -> dict[str, Any]:
@@ -172,12 +181,18 @@ def document(
         inputs={"core_length_histogram": "9f" * 32, "core_arrivals": "0b" * 32, "config": "77" * 32},
         caveats=list(caveats),
         seed=20260316,
+        prediction_caveats=prediction_caveats,
+        published={
+            "short": PublishedPrediction(ttft_p99_s=np.inf, slot_utilization=1.31),
+            "long": PublishedPrediction(ttft_p99_s=0.2817, slot_utilization=0.84),
+        },
     )
 
 
 ALL_DOCUMENTS: dict[str, dict[str, Any]] = {
     "confirmed": document(),
     "one-pool": document(ONE_POOL),
+    "three-pools": document(THREE_POOLS, prediction_caveats=("short pool: KV is scarce [1]",)),
     "refuted": document(verdict="refuted"),
     "undecided": document(verdict="undecided", empty_replay=True),
     "infeasible": document(None),
@@ -202,7 +217,9 @@ def length_cdf(archetypes: dict[str, float], points: int = 60, half_width: float
 
 def candidates(plan: FleetPlan | None = TWO_POOLS, *, gammas: int = 6, is_feasible: bool = True) -> pl.DataFrame:
     """``out_fleet_candidates``: a cost bowl over the boundary; the lowest boundaries are infeasible."""
-    rows = [(DAY, "demo", None, 1.0, is_feasible, None if is_feasible else "too slow", 23, 92.46, plan is ONE_POOL)]
+    rows = [
+        (DAY, "demo", None, None, 1.0, is_feasible, None if is_feasible else "too slow", 23, 92.46, plan is ONE_POOL)
+    ]
     for boundary in (64, 256, 512, 1024, 2048, 4096, 8192, 16384, 32768):
         for step in range(gammas):
             gamma = round(1 + 0.1 * step, 10)
@@ -210,7 +227,7 @@ def candidates(plan: FleetPlan | None = TWO_POOLS, *, gammas: int = 6, is_feasib
             replicas = round(14 + 2.2 * abs(np.log2(boundary / 4096)) ** 1.3 + 0.7 * (gammas - 1 - step))
             is_chosen = plan is not None and (plan.boundaries_tokens, plan.gamma) == ((boundary,), gamma)
             figures = (None, replicas, 4.02 * replicas) if works else ("a pool gets no request", None, None)
-            rows.append((DAY, "demo", boundary, gamma, works, *figures, is_chosen))
+            rows.append((DAY, "demo", boundary, None, gamma, works, *figures, is_chosen))
     return pl.DataFrame(rows, schema=OUT_FLEET_CANDIDATES.schema, orient="row")
 
 
@@ -223,6 +240,7 @@ ACCURACY: list[dict[str, Any]] = [
         "pool": name,
         "measure": measure,
         "predicted": predicted,
+        "published": 0.8 * predicted,
         "simulated": simulated,
         "observed": None,
         "verdict": "held",

@@ -55,4 +55,4 @@ def test_saving_needs_a_confirmed_baseline_and_prices() -> None:
 
 def test_band_of_one_pool_and_of_no_compression() -> None:
     assert wording.band(document(ONE_POOL)["plan"]).startswith("none")
-    assert wording.band({"boundary_tokens": 4096, "gamma": 1.0}) == "gamma 1: nothing is compressed"
+    assert wording.band({"boundaries_tokens": [4096], "gamma": 1.0}) == "gamma 1: nothing is compressed"

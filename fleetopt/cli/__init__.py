@@ -11,6 +11,7 @@ import typer
 from typer.exceptions import TyperException
 
 from fleetopt.cli import compare, evidence, ingest, plan, profiles, reproduce, simulate
+from fleetopt.cli.grouped import GroupedCommand
 from fleetopt.cli.options import JsonOption
 from fleetopt.errors import InputError
 
@@ -23,7 +24,11 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (ingest.formats, ingest.ingest, plan.plan, simulate.simulate, compare.compare, reproduce.reproduce):
+for command in (ingest.formats, ingest.ingest):
+    app.command()(command)
+for command in (plan.plan,):
+    app.command(cls=GroupedCommand)(command)
+for command in (simulate.simulate, compare.compare, reproduce.reproduce):
     app.command()(command)
 app.add_typer(profiles.profiles, name="profiles")
 app.add_typer(evidence.evidence, name="evidence")

@@ -149,33 +149,40 @@ def request_source(options: RequestOptions) -> RequestSource:
     return _replayed(options, options.trace) if options.trace is not None else _drawn(options, str(options.cdf))
 
 
-def load_lengths(cdf: str, output_fraction: float, compressible_fraction: float) -> "tuple[JointLengths, int]":
-    """Lengths from a CDF file, a published workload or a trace, told apart by name; and the longest there can be.
+def load_workload(cdf: str) -> "str | tuple[tuple[float, float], ...] | Trace":
+    """What an option names: a published workload, by its name; the points of a CDF file; or a trace.
 
     Raises
     ------
     InputError
         If there is nothing of that name, or it is wrong.
     """
-    from fleetopt.workload.lengths import lengths_from_cdf, lengths_from_trace, make_lengths
-    from fleetopt.workload.reference import load_reference, parse_cdf, reference_names
+    from fleetopt.workload.reference import parse_cdf, reference_names
     from fleetopt.workload.trace import trace_from_frame
 
-    require_range("--output-fraction", output_fraction, 0, 1, open_ends=True)
     if cdf in reference_names():
-        points = load_reference(cdf).points
-        return lengths_from_cdf(points, output_fraction, compressible_fraction, cdf), ceil(points[-1][0])
+        return cdf
     path = Path(cdf)
     if not cdf or not path.exists():
         raise InputError(f"--cdf {cdf}: no such file, nor a published workload ({', '.join(reference_names())})")
     if path.suffix == ".parquet":
-        lengths = lengths_from_trace(trace_from_frame(read_parquet(path), cdf))
-        lengths = make_lengths(
-            lengths.prompt_tokens, lengths.output_tokens, lengths.weight, compressible_fraction, where=cdf
-        )
-        return lengths, ceil(lengths.total_tokens[-1])
-    points = parse_cdf(read_text(path), cdf)
-    return lengths_from_cdf(points, output_fraction, compressible_fraction, cdf), max(2, ceil(points[-1][0]))
+        return trace_from_frame(read_parquet(path), cdf)
+    return parse_cdf(read_text(path), cdf)
+
+
+def load_lengths(cdf: str, output_fraction: float, compressible_fraction: float) -> "tuple[JointLengths, int]":
+    """Lengths of what an option names (see `load_workload`), and the longest there can be.
+
+    Raises
+    ------
+    InputError
+        If there is nothing of that name, or it is wrong.
+    """
+    from fleetopt.workload.forms import lengths_of
+
+    require_range("--output-fraction", output_fraction, 0, 1, open_ends=True)
+    lengths, points = lengths_of(load_workload(cdf), output_fraction, compressible_fraction, cdf)
+    return lengths, max(2, ceil(points[-1][0] if points else lengths.total_tokens[-1]))
 
 
 def _replayed(options: RequestOptions, path: Path) -> RequestSource:

@@ -55,11 +55,14 @@ class PublishedBaseline:
         GPU type of its pools.
     sound_ttft_p99_s : tuple of float
         P99 time to first token of each pool by the sound model, s; infinite where it finds the pool unstable.
+    unserved_fraction : float
+        Share of the requests that it has no pool for: its model takes a long pool of few requests for none.
     """
 
     plan: PublishedPlan
     profile: str
     sound_ttft_p99_s: tuple[float, ...]
+    unserved_fraction: float
 
     @property
     def usd_per_hour(self) -> float:
@@ -83,8 +86,7 @@ def published_baseline(problem: Problem, cdf: Cdf | None = None) -> PublishedBas
         except InputError:  # no request of the longest context fits its slots
             continue
         if plan is not None:
-            sound_s = _sound_ttft_p99_s(problem, plan, offer)
-            found.append(PublishedBaseline(plan=plan, profile=offer.profile.name, sound_ttft_p99_s=sound_s))
+            found.append(_in_our_model(problem, plan, offer))
     return min(found, key=lambda baseline: baseline.usd_per_hour, default=None)
 
 
@@ -146,14 +148,19 @@ def _boundaries(problem: Problem, cdf: Cdf | None) -> list[int] | None:
     return [int(size) for size in np.unique(tokens) if 1 < size < min(problem.max_context_tokens, tokens[-1] + 1)]
 
 
-def _sound_ttft_p99_s(problem: Problem, plan: PublishedPlan, offer: Offer) -> tuple[float, ...]:
-    """P99 TTFT of each pool of the published plan, with the requests that it really gets, s."""
+def _in_our_model(problem: Problem, plan: PublishedPlan, offer: Offer) -> PublishedBaseline:
+    """The published plan's pools in the sound model, with the requests that they really get."""
     boundaries = () if plan.boundary_tokens is None else (plan.boundary_tokens,)
-    mixtures = [mixture for mixture in split(problem.lengths, boundaries, plan.gamma) if mixture.requests > 0]
-    requests = sum(mixture.requests for mixture in mixtures)
+    mixtures = split(problem.lengths, boundaries, plan.gamma)
+    shares = [mixture.requests / problem.lengths.weight.sum() for mixture in mixtures]
     found = []
-    for pool, mixture in zip(plan.pools, mixtures, strict=False):
+    for pool, mixture, share in zip(plan.pools, mixtures, shares, strict=False):
         work = request_work(offer.profile, mixture.weight, mixture.prompt_tokens, mixture.output_tokens)
-        predicted = predict_pool(work, problem.arrival_rate_rps * mixture.requests / requests, pool.gpus)
+        predicted = predict_pool(work, problem.arrival_rate_rps * share, pool.gpus) if share > 0 else None
         found.append(math.inf if predicted is None else predicted.ttft.quantile(0.99))
-    return tuple(found)
+    return PublishedBaseline(
+        plan=plan,
+        profile=offer.profile.name,
+        sound_ttft_p99_s=tuple(found),
+        unserved_fraction=float(sum(shares[len(plan.pools) :])),
+    )

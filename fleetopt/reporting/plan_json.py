@@ -1,0 +1,155 @@
+"""The answer as plain values for other programs; its keys are a contract."""
+
+import math
+from typing import Any
+
+from fleetopt.planner.answer import Answer
+from fleetopt.planner.plan import HOURS_PER_YEAR, FleetPlan, PoolPlan
+from fleetopt.planner.problem import Problem
+from fleetopt.planner.published import PublishedBaseline
+
+Json = dict[str, Any]
+
+
+def answer_json(answer: Answer, rejected_fraction: float = 0.0) -> Json:
+    """What ``fleetopt plan --json`` prints.
+
+    Parameters
+    ----------
+    answer : Answer
+    rejected_fraction : float
+        Share of requests above the context limit.
+
+    Returns
+    -------
+    dict
+        JSON values only. ``status`` is ``feasible`` or ``infeasible``; the keys of the plan are null or empty where
+        there is none. What is infinite or has no price is null.
+    """
+    plan = answer.plan
+    return {
+        "status": "feasible" if plan else "infeasible",
+        "reason": answer.result.reason,
+        **(fleet_json(plan) if plan else NO_FLEET),
+        "published_predictions": {
+            name: {"ttft_p99_s": finite(found.ttft_p99_s), "slot_utilization": found.slot_utilization}
+            for name, found in answer.published_predictions.items()
+        },
+        "baselines": {
+            "homogeneous": answer.homogeneous and fleet_json(answer.homogeneous),
+            "pool_routing": answer.pool_routing and fleet_json(answer.pool_routing),
+            "published": answer.published and published_json(answer.published),
+        },
+        "caveats": list(answer.caveats),
+        "problem": problem_json(answer.problem, rejected_fraction),
+    }
+
+
+NO_FLEET: Json = {
+    "boundaries_tokens": None,
+    "gamma": None,
+    "replicas": None,
+    "gpus": None,
+    "usd_per_hour": None,
+    "usd_per_year": None,
+    "commitment_saving_usd_per_hour": None,
+    "compression_usd_per_hour": None,
+    "pools": [],
+}
+"""The keys of a fleet where there is none."""
+
+
+def fleet_json(plan: FleetPlan) -> Json:
+    """A fleet; its prices are null where its profile has none, since nothing costs nothing."""
+    usd_per_hour = plan.usd_per_hour or None
+    return {
+        "boundaries_tokens": list(plan.boundaries_tokens),
+        "gamma": plan.gamma,
+        "replicas": plan.replicas,
+        "gpus": sum(pool.gpus for pool in plan.pools),
+        "usd_per_hour": usd_per_hour,
+        "usd_per_year": usd_per_hour and usd_per_hour * HOURS_PER_YEAR,
+        "commitment_saving_usd_per_hour": plan.commitment_saving_usd_per_hour,
+        "compression_usd_per_hour": plan.compression_usd_per_hour,
+        "pools": [_pool_json(pool) for pool in plan.pools],
+    }
+
+
+def _pool_json(pool: PoolPlan) -> Json:
+    return {
+        "name": pool.name,
+        "profile": pool.profile.name,
+        "replicas": pool.replicas,
+        "spare_replicas": pool.spare_replicas,
+        "gpus": pool.gpus,
+        "max_context_tokens": pool.max_context_tokens,
+        "arrival_rate_rps": pool.arrival_rate_rps,
+        "slots_per_replica": pool.slots_per_replica,
+        "slot_utilization": pool.slot_utilization,
+        "kv_utilization": pool.kv_utilization,
+        "ttft_p99_s": pool.ttft_p99_s,
+        "tpot_p99_s": pool.tpot_p99_s,
+        "binding": pool.binding,
+        "usd_per_hour": pool.usd_per_hour or None,
+    }
+
+
+def published_json(baseline: PublishedBaseline) -> Json:
+    """The published planner's fleet: what it claims, and what the sound model says of it (null: unstable)."""
+    plan = baseline.plan
+    sound = [*baseline.sound_ttft_p99_s, *(math.inf for _ in plan.pools)]
+    return {
+        "boundaries_tokens": [] if plan.boundary_tokens is None else [plan.boundary_tokens],
+        "gamma": plan.gamma,
+        "replicas": plan.gpus,
+        "profile": baseline.profile,
+        "usd_per_hour": baseline.usd_per_hour or None,
+        "unserved_fraction": baseline.unserved_fraction,
+        "pools": [
+            {
+                "replicas": pool.gpus,
+                "slot_utilization": pool.utilization,
+                "ttft_p99_s": finite(pool.ttft_p99_s),
+                "sound_ttft_p99_s": finite(sound_s),
+            }
+            for pool, sound_s in zip(plan.pools, sound, strict=False)
+        ],
+    }
+
+
+def problem_json(problem: Problem, rejected_fraction: float) -> Json:
+    """What was asked."""
+    return {
+        "arrival_rate_rps": problem.arrival_rate_rps,
+        "rejected_fraction": rejected_fraction,
+        "slo_ttft_p99_s": problem.slo.ttft_p99_s,
+        "slo_ttft_p99_s_by_pool": dict(problem.slo.pool_ttft_p99_s),
+        "slo_tpot_p99_s": finite(problem.slo.tpot_p99_s),
+        "max_context_tokens": problem.max_context_tokens,
+        "max_utilization": problem.max_utilization,
+        "spare_replicas": problem.spare_replicas,
+        "min_replicas": problem.min_replicas,
+        "max_pools": problem.max_pools,
+        "max_gamma": problem.max_gamma,
+        "gamma_step": problem.gamma_step,
+        "usd_per_compressed_request": problem.usd_per_compressed_request,
+        "slots": problem.slot_mode,
+        "kv_overflow_probability": problem.kv_overflow_probability,
+        "offers": [
+            {
+                "profile": offer.profile.name,
+                "usd_per_gpu_hour": offer.profile.usd_per_gpu_hour or None,
+                "max_gpus": offer.max_gpus,
+                "committed_gpus": offer.committed_gpus,
+                "committed_usd_per_gpu_hour": offer.committed_usd_per_gpu_hour,
+                "gpus_per_node": offer.gpus_per_node,
+                "availability": offer.availability,
+            }
+            for offer in problem.offers
+        ],
+    }
+
+
+def finite(value: float) -> float | None:
+    """A number as JSON has it, which knows no infinity."""
+    return value if math.isfinite(value) else None

@@ -1,0 +1,204 @@
+"""What `fleetopt plan` prints: the plan by pool, the fleets it is compared with, what makes it the cheapest."""
+
+import math
+from collections.abc import Callable, Iterable
+
+from rich import box
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from fleetopt.planner.answer import Answer
+from fleetopt.planner.plan import HOURS_PER_YEAR, FleetPlan, PoolPlan
+from fleetopt.planner.problem import Problem
+from fleetopt.planner.published import PublishedBaseline
+from fleetopt.reporting import formatting
+
+UNPRICED = "no price"
+
+
+def answer_tables(answer: Answer) -> RenderableType:
+    """The plan, its baselines and its certificate; or why there is no plan and what is nearest.
+
+    Parameters
+    ----------
+    answer : Answer
+    """
+    heading = Text(_heading(answer.problem), style="bold")
+    if answer.plan is None:
+        reason = Text("No plan: ", style="bold red") + Text(f"{answer.result.reason}.", style="")
+        return Padding(Group(heading, Text(), reason), (1, 0))
+    parts: list[RenderableType] = [heading, Text(), _pools_table(answer, answer.plan), Text()]
+    parts += [_facts_table(answer, answer.plan), Text(), _fleets_table(answer)]
+    parts += [Text(note, style="dim") for note in _notes(answer)]
+    return Padding(Group(*parts), (1, 0))
+
+
+def _heading(problem: Problem) -> str:
+    """What was asked: the rate and the targets."""
+    slo = problem.slo
+    text = f"{formatting.rate(problem.arrival_rate_rps)}, P99 time to first token of at most {slo.ttft_p99_s:g} s"
+    for name, target_s in slo.pool_ttft_p99_s.items():
+        text += f" ({name} pool {target_s:g} s)"
+    if math.isfinite(slo.tpot_p99_s):
+        text += f", P99 time per output token of at most {slo.tpot_p99_s:g} s"
+    return text
+
+
+def table(*columns: str, right: Iterable[str] = ()) -> Table:
+    """An empty table without a frame; columns named in ``right`` are numbers."""
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
+    for name in columns:
+        made.add_column(name, overflow="fold", vertical="top", justify="right" if name in right else "left")
+    return made
+
+
+def _pools_table(answer: Answer, plan: FleetPlan) -> Table:
+    """A column per pool, so that three of them and long names fit 80 columns."""
+    made = table("Plan", *(f"{pool.name} pool" if len(plan.pools) > 1 else "one pool" for pool in plan.pools))
+    rows: dict[str, Callable[[PoolPlan], str]] = {
+        "GPU type": lambda pool: pool.profile.name,
+        "Replicas": _replicas,
+        "GPUs": lambda pool: formatting.count(pool.gpus),
+        "Requests": lambda pool: _requests(pool, plan),
+        "Rate": lambda pool: formatting.rate(pool.arrival_rate_rps),
+        "Slots used": lambda pool: f"{formatting.percent(pool.slot_utilization)} of {pool.profile.max_sequences}",
+        "P99 TTFT": lambda pool: formatting.seconds(pool.ttft_p99_s),
+        "  published says": lambda pool: _published_ttft(answer, pool.name),
+        "P99 TPOT": lambda pool: formatting.seconds(pool.tpot_p99_s),
+        "Set by": lambda pool: pool.binding,
+        "Per hour": lambda pool: formatting.usd(pool.usd_per_hour or None),
+    }
+    for name, cell in rows.items():
+        made.add_row(name, *(Text(cell(pool)) for pool in plan.pools))
+    return made
+
+
+def _replicas(pool: PoolPlan) -> str:
+    spares = f" ({formatting.count(pool.spare_replicas)} spare)" if pool.spare_replicas else ""
+    return f"{formatting.count(pool.replicas)}{spares}"
+
+
+def _requests(pool: PoolPlan, plan: FleetPlan) -> str:
+    """Which lengths go to a pool, tokens."""
+    place = plan.pools.index(pool)
+    if place == len(plan.boundaries_tokens):
+        return f"to {formatting.count(pool.max_context_tokens)} tokens"
+    boundary = plan.boundaries_tokens[place]
+    text = f"to {formatting.count(boundary)} tokens"
+    if plan.gamma > 1:
+        text += f", {formatting.count(math.floor(plan.gamma * boundary))} compressed"
+    return text
+
+
+def _published_ttft(answer: Answer, pool: str) -> str:
+    found = answer.published_predictions.get(pool)
+    if found is None:
+        return formatting.MISSING
+    return formatting.seconds(found.ttft_p99_s) if math.isfinite(found.ttft_p99_s) else "unstable"
+
+
+def _facts_table(answer: Answer, plan: FleetPlan) -> Table:
+    """Name and value of what is of the whole fleet."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True, style="bold")
+    grid.add_column(overflow="fold")
+    if plan.usd_per_hour:
+        yearly = formatting.usd(plan.usd_per_hour * HOURS_PER_YEAR)
+        grid.add_row("Cost", f"{formatting.usd(plan.usd_per_hour)} per hour, {yearly} per year")
+    else:
+        grid.add_row("Cost", "unknown: the GPU profile has no price (--price)")
+    if plan.commitment_saving_usd_per_hour:
+        grid.add_row("", f"committed prices take {formatting.usd(plan.commitment_saving_usd_per_hour)} per hour off")
+    if plan.compression_usd_per_hour:
+        grid.add_row("", f"compression costs {formatting.usd(plan.compression_usd_per_hour)} of it per hour")
+    grid.add_row("Boundary", boundaries(plan.boundaries_tokens))
+    grid.add_row("Compression", _band(plan))
+    return grid
+
+
+def boundaries(tokens: Iterable[int]) -> str:
+    """Boundaries between pools in words."""
+    return " and ".join(f"{formatting.count(each)} tokens" for each in tokens) or "none: one pool serves all requests"
+
+
+def _band(plan: FleetPlan) -> str:
+    if not plan.boundaries_tokens:
+        return "none: one pool needs no compression"
+    if plan.gamma == 1:
+        return "gamma 1: nothing is compressed"
+    return f"gamma {plan.gamma:g}: compressible requests of up to {plan.gamma:g} x a boundary go below it"
+
+
+def _fleets_table(answer: Answer) -> Table:
+    """A row per fleet: the plan, and what one would buy without it."""
+    made = table(
+        "Compared with", "Boundary", "Gamma", "Replicas", "Per hour", "Plan saves", right=("Per hour", "Plan saves")
+    )
+    plan = answer.plan
+    made.add_row("this plan", *_fleet_cells(plan), formatting.MISSING)
+    for name, fleet in baselines(answer).items():
+        made.add_row(name, *_fleet_cells(fleet), _saved(plan, fleet.usd_per_hour if fleet else None))
+    if answer.published is not None:
+        cells = _published_cells(answer.published)
+        made.add_row("published model", *cells, _saved(plan, answer.published.usd_per_hour))
+    return made
+
+
+def baselines(answer: Answer) -> dict[str, FleetPlan | None]:
+    """The fleets that the plan is compared with, by the name that tables give them."""
+    return {"one pool": answer.homogeneous, "two pools, routed": answer.pool_routing}
+
+
+def _fleet_cells(fleet: FleetPlan | None) -> tuple[str, ...]:
+    if fleet is None:
+        return ("none meets the targets", formatting.MISSING, formatting.MISSING, formatting.MISSING)
+    return (
+        "\n".join(formatting.count(tokens) for tokens in fleet.boundaries_tokens) or formatting.MISSING,
+        f"{fleet.gamma:g}" if fleet.boundaries_tokens else formatting.MISSING,
+        "\n".join(_pool_count(pool.name, pool.replicas, len(fleet.pools)) for pool in fleet.pools),
+        formatting.usd(fleet.usd_per_hour or None),
+    )
+
+
+def _published_cells(baseline: PublishedBaseline) -> tuple[str, ...]:
+    plan = baseline.plan
+    names = ("short", "long") if len(plan.pools) > 1 else ("all",)
+    return (
+        formatting.count(plan.boundary_tokens),
+        f"{plan.gamma:g}" if plan.boundary_tokens else formatting.MISSING,
+        "\n".join(_pool_count(name, pool.gpus, len(names)) for name, pool in zip(names, plan.pools, strict=True)),
+        formatting.usd(baseline.usd_per_hour or None),
+    )
+
+
+def _pool_count(name: str, replicas: int, pools: int) -> str:
+    return f"{name} {formatting.count(replicas)}" if pools > 1 else formatting.count(replicas)
+
+
+def _saved(plan: FleetPlan | None, usd_per_hour: float | None) -> str:
+    if plan is None or not usd_per_hour:
+        return formatting.MISSING
+    return formatting.percent(1 - plan.usd_per_hour / usd_per_hour)
+
+
+def _notes(answer: Answer) -> list[str]:
+    """What a reader has to know of the tables."""
+    notes = ["Predicted by the model with every spare replica down; not simulated (--verify does)."]
+    if answer.published is not None:
+        notes.append(published_note(answer.published, answer.problem))
+    return notes
+
+
+def published_note(baseline: PublishedBaseline, problem: Problem) -> str:
+    """What the sound model says of the fleet that the published one would buy, in a sentence."""
+    names = ("short", "long") if len(baseline.sound_ttft_p99_s) > 1 else ("only",)
+    found = []
+    for name, claimed, sound_s in zip(names, baseline.plan.pools, baseline.sound_ttft_p99_s, strict=False):
+        sound = "cannot carry its load" if math.isinf(sound_s) else f"has {formatting.seconds(sound_s)}"
+        late = " (missed)" if math.isfinite(sound_s) and sound_s > problem.slo.ttft_p99_s else ""
+        found.append(f"the {name} pool, claimed at {formatting.seconds(claimed.ttft_p99_s)}, {sound}{late}")
+    if baseline.unserved_fraction:
+        found.append(f"it has no pool for the longest {formatting.percent(baseline.unserved_fraction)} of requests")
+    return f"The published model's fleet in our model: {'; '.join(found)}."

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from typer.exceptions import TyperException
 
-from fleetopt.cli import compare, evidence, ingest, plan, profiles, reproduce, simulate
+from fleetopt.cli import compare, evidence, ingest, plan, profiles, reproduce, simulate, whatif
 from fleetopt.cli.grouped import GroupedCommand
 from fleetopt.cli.options import JsonOption
 from fleetopt.errors import InputError
@@ -26,7 +26,7 @@ app = typer.Typer(
 )
 for command in (ingest.formats, ingest.ingest):
     app.command()(command)
-for command in (plan.plan,):
+for command in (plan.plan, whatif.whatif):
     app.command(cls=GroupedCommand)(command)
 for command in (simulate.simulate, compare.compare, reproduce.reproduce):
     app.command()(command)

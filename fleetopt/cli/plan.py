@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from fleetopt.planner.answer import Answer
 
 
-@takes_question
+@takes_question()
 def plan(
     question: Question,
     figure: Annotated[

@@ -5,7 +5,7 @@ from dataclasses import MISSING, dataclass, fields
 from functools import wraps
 from inspect import Parameter, signature
 from math import inf, isfinite
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, get_type_hints
 
 import typer
 
@@ -196,30 +196,42 @@ class Question:
     ] = 0.01
 
 
-def takes_question(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of a question beside its own; it gets them as the argument ``question``."""
+def takes_question(may_lack: tuple[str, ...] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command the options of a question beside its own; it gets them as the argument ``question``.
+
+    Parameters
+    ----------
+    may_lack : tuple of str
+        Required options that the command can do without; they are None where they are not given.
+    """
     hints = get_type_hints(Question, include_extras=True)
-    asked = [
-        Parameter(
-            field.name,
-            Parameter.KEYWORD_ONLY,
-            default=Parameter.empty if field.default is MISSING else field.default,
-            annotation=hints[field.name],
-        )
-        for field in fields(Question)
-    ]
+    asked = []
+    for field in fields(Question):
+        default = Parameter.empty if field.default is MISSING else field.default
+        default, hint = (None, _optional(hints[field.name])) if field.name in may_lack else (default, hints[field.name])
+        asked.append(Parameter(field.name, Parameter.KEYWORD_ONLY, default=default, annotation=hint))
     named = {parameter.name for parameter in asked}
-    own = [parameter for parameter in signature(command).parameters.values() if parameter.name != "question"]
 
-    @wraps(command)
-    def run(**values: Any) -> None:
-        question = Question(**{name: values.pop(name) for name in named})
-        command(question=question, **values)
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = [parameter for parameter in signature(command).parameters.values() if parameter.name != "question"]
+        every = [*asked, *(parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in own)]
 
-    every = [*asked, *(parameter.replace(kind=Parameter.KEYWORD_ONLY) for parameter in own)]
-    run.__signature__ = signature(command).replace(parameters=every)  # type: ignore[attr-defined]
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in every}
-    return run
+        @wraps(command)
+        def run(**values: Any) -> None:
+            question = Question(**{name: values.pop(name) for name in named})
+            command(question=question, **values)
+
+        run.__signature__ = signature(command).replace(parameters=every)  # type: ignore[attr-defined]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in every}
+        return run
+
+    return decorate
+
+
+def _optional(hint: Any) -> Any:
+    """The annotation of an option that may be left out."""
+    kind, option = get_args(hint)
+    return Annotated[kind | None, option]
 
 
 def ask_question(question: Question) -> "Asked":

@@ -14,7 +14,7 @@ from fleetopt.planner.plan import Candidate, FleetPlan
 from fleetopt.reporting.drawing import ALARM, GREY, STYLE, WIDTH_IN
 from fleetopt.reporting.formatting import count, three_digits, usd
 
-_MOST_LABELS, _MOST_PRICES = 14, 110
+_MOST_LABELS, _MOST_PRICES = 20, 110
 _DEAREST = 2.0
 """Colours end at so many times the cheapest cell: one very dear cell must not make all others look alike."""
 
@@ -108,7 +108,7 @@ def _axes(axes: Axes, boundaries: list[int], gammas: list[float]) -> None:
     axes.set_yticks(range(0, len(gammas), every), [f"{gamma:g}" for gamma in gammas[::every]], fontsize=8.5)
     axes.set(xlim=(-0.5, len(boundaries) - 0.5), ylim=(-0.5, len(gammas) - 0.5))
     axes.set_xlabel("boundary between the pools, tokens")
-    axes.set_ylabel("gamma: compressed up to gamma x boundary")
+    axes.set_ylabel("compression band, gamma")
     axes.tick_params(length=0)
 
 
@@ -127,6 +127,6 @@ def _legend(figure: Figure, axes: Axes, *, has_infeasible: bool) -> None:
     handles, labels = axes.get_legend_handles_labels()
     if has_infeasible:
         handles.append(Patch(facecolor="white", edgecolor="#9CA3AF", hatch="////", linewidth=0))
-        labels.append("no fleet meets the targets")
+        labels.append("none: a target is missed, or a pool left empty")
     if handles:
         figure.legend(handles, labels, loc="outside lower left", ncols=2, fontsize=8.8, handlelength=1.8)

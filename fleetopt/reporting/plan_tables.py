@@ -25,7 +25,7 @@ def answer_tables(answer: Answer) -> RenderableType:
     ----------
     answer : Answer
     """
-    heading = Text(_heading(answer.problem), style="bold")
+    heading = Text(problem_heading(answer.problem), style="bold")
     if answer.plan is None:
         reason = Text("No plan: ", style="bold red") + Text(f"{answer.result.reason}.", style="")
         return Padding(Group(heading, Text(), reason), (1, 0))
@@ -35,15 +35,17 @@ def answer_tables(answer: Answer) -> RenderableType:
     return Padding(Group(*parts), (1, 0))
 
 
-def _heading(problem: Problem) -> str:
-    """What was asked: the rate and the targets."""
-    slo = problem.slo
-    text = f"{formatting.rate(problem.arrival_rate_rps)}, P99 time to first token of at most {slo.ttft_p99_s:g} s"
-    for name, target_s in slo.pool_ttft_p99_s.items():
-        text += f" ({name} pool {target_s:g} s)"
-    if math.isfinite(slo.tpot_p99_s):
-        text += f", P99 time per output token of at most {slo.tpot_p99_s:g} s"
-    return text
+def problem_heading(problem: Problem, varied: str = "") -> str:
+    """What was asked: the rate and the targets, but for what is varied (``rate``, ``slo-ttft-p99``, ...)."""
+    slo, parts = problem.slo, []
+    if varied != "rate":
+        parts.append(formatting.rate(problem.arrival_rate_rps))
+    if varied != "slo-ttft-p99":
+        parts.append(f"P99 time to first token of at most {slo.ttft_p99_s:g} s")
+    parts += [f"{target_s:g} s in the {name} pool" for name, target_s in slo.pool_ttft_p99_s.items()]
+    if math.isfinite(slo.tpot_p99_s) and varied != "slo-tpot-p99":
+        parts.append(f"P99 time per output token of at most {slo.tpot_p99_s:g} s")
+    return ", ".join(parts)
 
 
 def table(*columns: str, right: Iterable[str] = ()) -> Table:

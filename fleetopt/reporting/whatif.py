@@ -123,8 +123,10 @@ def whatif_figure(points: Sequence[SweepPoint], quantity: Quantity, profile: str
         _draw_boundaries(panels[2], points, places)
         _draw(panels[3], places, [_gamma(point) for point in points], "gamma", COLOURS[0], "o")
         panels[0].set_title(_subject(quantity, profile))
-        panels[3].set(ylabel="gamma", xlabel=_axis_label(quantity, profile))
+        highest = max((point.plan.gamma for point in points if point.plan), default=1.0)
+        panels[3].set(ylabel="gamma", xlabel=_axis_label(quantity, profile), ylim=(0.95, max(1.5, highest) + 0.05))
         _value_axis(panels, points, quantity)
+        _count_axes(panels, is_log=quantity == "rate")
         _mark_changes(panels, points, places)
         for axes in panels[:2]:
             axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8.8)
@@ -145,16 +147,14 @@ def _draw(axes: Axes, places: list[float], values: list[float], label: str, colo
 
 
 def _draw_cost(axes: Axes, points: Sequence[SweepPoint], places: list[float]) -> None:
-    one_pool = [_usd(point.homogeneous) for point in points]
-    _draw(axes, places, one_pool, "one pool", GREY, "x")
     _draw(axes, places, [_usd(point.plan) for point in points], "plan", ALARM, "o")
+    _draw(axes, places, [_usd(point.homogeneous) for point in points], "one pool", GREY, "_")
+    axes.get_lines()[-1].set(linestyle=(0, (4, 2)), markersize=9)
     infeasible = [place for place, point in zip(places, points, strict=True) if point.plan is None]
     if infeasible:
         style: dict[str, Any] = {"marker": "x", "ms": 7, "mew": 2, "color": "black", "linestyle": "none"}
         axes.plot(infeasible, [0.04] * len(infeasible), label="no plan", transform=axes.get_xaxis_transform(), **style)
     axes.set_ylabel("USD per hour")
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda price, _: f"{price:,.10g}"))
-    axes.set_ylim(bottom=0)
 
 
 def _usd(plan: FleetPlan | None) -> float:
@@ -177,9 +177,6 @@ def _draw_replicas(axes: Axes, points: Sequence[SweepPoint], places: list[float]
             label = "one pool" if name == "all" else f"{name} pool"
             _draw(axes, places, values, label, colour, _MARKS[name])
     axes.set_ylabel("replicas")
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:,.0f}"))
-    axes.set_ylim(bottom=0)
 
 
 def _draw_boundaries(axes: Axes, points: Sequence[SweepPoint], places: list[float]) -> None:
@@ -235,6 +232,22 @@ def _value_axis(panels: Sequence[Axes], points: Sequence[SweepPoint], quantity: 
         axes.xaxis.set_minor_formatter(NullFormatter())
 
 
+def _count_axes(panels: Sequence[Axes], *, is_log: bool) -> None:
+    """Cost and replicas: on log axes over a rate, which they rise with; else from 0."""
+    for axes in panels[:2]:
+        if is_log:
+            axes.set_yscale("log")
+            axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 3.0), numticks=30))
+            axes.yaxis.set_minor_formatter(NullFormatter())
+        else:
+            axes.yaxis.set_major_locator(MaxNLocator(integer=axes is panels[1], nbins=6))
+            axes.set_ylim(bottom=0, top=1.1 * axes.get_ylim()[1])
+        axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    if is_log:
+        panels[0].set_ylabel("USD per hour\n(log scale)")
+        panels[1].set_ylabel("replicas\n(log scale)")
+
+
 def _mark_changes(panels: Sequence[Axes], points: Sequence[SweepPoint], places: list[float]) -> None:
     """A line between two points whose plans differ in structure, with what changes."""
     is_log = panels[-1].get_xscale() == "log"
@@ -246,4 +259,5 @@ def _mark_changes(panels: Sequence[Axes], points: Sequence[SweepPoint], places: 
         for panel in panels:
             panel.axvline(place, color=GREY, linewidth=1.0, linestyle=(0, (4, 3)), zorder=0)
         style: dict[str, Any] = {"rotation": 90, "fontsize": 7.5, "color": GREY, "ha": "right", "va": "top"}
+        style["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.85}
         panels[0].annotate(point.change, (place, 0.98), xycoords=("data", "axes fraction"), **style)

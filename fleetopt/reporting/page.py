@@ -12,7 +12,7 @@ from markupsafe import Markup
 from fleetopt.planner.proof import PEAK, REPLAY
 from fleetopt.reporting import formatting, wording
 
-SCENARIO_TEXTS = {PEAK: "Poisson stream at the planned peak", REPLAY: "the day's own requests, replayed"}
+SCENARIO_TEXTS = {PEAK: "Poisson stream at the planned peak", REPLAY: "the day's own requests"}
 MEASURES = {"ttft_p99_s": "P99 TTFT", "slot_utilization": "slot utilization"}
 FLEETS = {"homogeneous": "One pool for all requests", "pool_routing": "Two pools, no compression"}
 

@@ -37,7 +37,9 @@ def test_defaults_are_those_that_the_product_promises():
 
 
 def test_a_buyers_constraints_are_optional_keys():
-    text = GOOD + """
+    text = (
+        GOOD
+        + """
 slo_tpot_p99_s = 0.1
 slo_ttft_p99_s_by_pool = { short = 0.5 }
 max_pools = 3
@@ -53,6 +55,7 @@ availability = 0.99
 gamma_step = 0.25
 usd_per_compressed_request = 1e-6
 """
+    )
     fleet = parse_config(text, "fleetopt.toml").fleet["assistant"]
     assert (fleet.slo_tpot_p99_s, fleet.slo_ttft_p99_s_by_pool) == (0.1, {"short": 0.5})
     assert (fleet.max_pools, fleet.min_replicas, fleet.slots) == (3, 2, "worst-case")
@@ -66,11 +69,11 @@ usd_per_compressed_request = 1e-6
 
 
 def test_a_commitment_above_the_price_is_refused_by_file_and_key():
-    text = GOOD + (
-        "[fleet.assistant.supply.a100-llama2-7b]\ncommitted_gpus = 1\ncommitted_usd_per_gpu_hour = 99.0\n"
-    )
+    text = GOOD + ("[fleet.assistant.supply.a100-llama2-7b]\ncommitted_gpus = 1\ncommitted_usd_per_gpu_hour = 99.0\n")
     fleet = parse_config(text, "my.toml").fleet["assistant"]
-    with pytest.raises(InputError, match=r"my\.toml: key 'fleet\.assistant\.supply': a100-llama2-7b: .*committed price"):
+    with pytest.raises(
+        InputError, match=r"my\.toml: key 'fleet\.assistant\.supply': a100-llama2-7b: .*committed price"
+    ):
         fleet_offers(fleet, "assistant", Path("my.toml"))
 
 

@@ -125,9 +125,19 @@ def test_an_infeasible_page_tells_nobody_to_drop_a_pool() -> None:
 def test_predicted_against_simulated() -> None:
     text = page("confirmed").text
     assert "long Poisson stream at the planned peak 4 200,000 10 runs" in text
-    assert "10 runs 84.0 % 41.2 % 40.5 % 0.282 s 0.442 s 0.407 s 0.394 to 0.423 s confirmed" in text
+    assert "10 runs 41.2 % published 84.0 % 40.5 % 0.442 s published 0.282 s 0.407 s 0.394 to 0.423 s confirmed" in text
     assert "no request of the day reaches this pool" in page("undecided").text
     assert "long pool undecided with 4 replicas: 1 added" in page("undecided").text
+
+
+def test_three_pools_and_what_their_price_holds() -> None:
+    text = page("three-pools").text
+    assert "Boundary: 4,096 and 16,384 tokens" in text
+    assert "up to 6,144 tokens go to the short pool, then up to 24,576 tokens go to the middle pool" in text
+    assert "committed prices take $8.04 per hour off" in text
+    assert "costs $0.37 per hour" in text
+    assert "The prediction is weak here: short pool: KV is scarce [1]." in text
+    assert "published unstable" in text
 
 
 def test_accuracy_of_the_day_before() -> None:

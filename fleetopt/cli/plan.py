@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from fleetopt.cli.options import JsonOption
+from fleetopt.cli.options import JsonOption, require_range
 from fleetopt.cli.outputs import require_apart, require_figure, write_figure
+from fleetopt.cli.progress import message_progress
 from fleetopt.cli.question import Question, ask_question, takes_question
+from fleetopt.cli.requests import SeedOption
 
 if TYPE_CHECKING:
     from fleetopt.planner.answer import Answer
@@ -24,6 +26,14 @@ def plan(
             show_default=False,
         ),
     ] = None,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="Simulate the plan and what may beat it; repair what fails, trim what need not be as large.",
+        ),
+    ] = False,
+    seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Find the cheapest fleet for lengths, a rate and targets."""
@@ -32,7 +42,9 @@ def plan(
     asked = ask_question(question)
     from fleetopt.planner.answer import answer
 
-    found = answer(asked.problem, asked.cdf)
+    require_range("--seed", seed, 0, 2**63 - 1)
+    with message_progress(enabled=verify and not as_json) as on_message:
+        found = answer(asked.problem, asked.cdf, verify=verify, seed=seed, on_progress=on_message)
     if figure is not None:
         from fleetopt.reporting.plan_figures import cost_map
 
@@ -57,8 +69,8 @@ def _print(found: "Answer", question: Question, rejected_fraction: float) -> Non
     if found.plan and found.plan.gamma > 1:
         share = f"{question.compressible_fraction:.0%}"
         print(f"Compressible: {share} of the requests in the band (--compressible-fraction).")
-    for caveat in found.caveats:
-        print(f"Caution, simulate this plan before you trust it: {caveat}.")
+    for caveat in found.caveats if found.proof is None else ():
+        print(f"Caution, simulate this plan before you trust it (--verify): {caveat}.")
     if rejected_fraction:
         limit = found.problem.max_context_tokens
         print(f"{rejected_fraction:.3%} of requests are longer than {limit:,} tokens and are refused.")

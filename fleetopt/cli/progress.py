@@ -1,6 +1,6 @@
 """Progress bars: on standard error, only where that is a terminal, gone when the work is done."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol
 
@@ -37,6 +37,23 @@ def count_progress(what: str, *, enabled: bool) -> Iterator[OnProgress]:
     )
     with _bar(columns, enabled=enabled) as update:
         yield update
+
+
+@contextmanager
+def message_progress(*, enabled: bool) -> Iterator[Callable[[str], None]]:
+    """What is being done, in words, and for how long; the caller is given what to tell of it."""
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (SpinnerColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, transient=True, disable=not (enabled and console.is_terminal)) as bar:
+        task = bar.add_task("planning", total=None)
+
+        def on_message(message: str) -> None:
+            bar.update(task, description=message[: console.width - 12])
+
+        yield on_message
 
 
 @contextmanager

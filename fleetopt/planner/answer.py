@@ -1,15 +1,18 @@
 """All that is said of a problem: the plan or why there is none, its baselines, its certificate, on request more."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from fleetopt.planner.plan import FleetPlan, PlanResult
 from fleetopt.planner.problem import Problem
+from fleetopt.planner.proof import PEAK, PoolEvidence, Proof
 from fleetopt.planner.published import (
     PublishedBaseline,
     PublishedPrediction,
     published_baseline,
     published_predictions,
 )
+from fleetopt.planner.recommend import Recommendation, recommend
 from fleetopt.planner.search import plan_fleet, prediction_caveats
 
 Cdf = tuple[tuple[float, float], ...]
@@ -25,13 +28,15 @@ class Answer:
     result : PlanResult
         The search's: the plan, or why there is none.
     homogeneous, pool_routing : FleetPlan or None
-        The cheapest fleet of one pool, and of two without compression; None where there is none.
+        The cheapest fleet of one pool, and of two without compression; None where there is none. Verified as the plan.
     published : PublishedBaseline or None
         The fleet that the published planner would buy, and what the sound model says of it.
     published_predictions : dict of str to PublishedPrediction
         What the published model says of the plan's pools, by name; empty where it does not cover it.
     caveats : tuple of str
         Where the prediction of the plan is known to be weak, in sentences.
+    verification : Recommendation or None
+        What the simulator says; None where it was not asked, or there is no plan.
     """
 
     problem: Problem
@@ -41,15 +46,32 @@ class Answer:
     published: PublishedBaseline | None
     published_predictions: dict[str, PublishedPrediction]
     caveats: tuple[str, ...]
+    verification: Recommendation | None
 
     @property
     def plan(self) -> FleetPlan | None:
-        """The plan; None where nothing meets the targets."""
-        return self.result.plan
+        """The plan, after verification where there was one; None where nothing meets the targets."""
+        return self.proof.plan if self.proof else self.result.plan
+
+    @property
+    def proof(self) -> Proof | None:
+        """The evidence for the plan; None where it was not simulated."""
+        return self.verification.proof if self.verification else None
+
+    def evidence_of(self, pool: str) -> PoolEvidence | None:
+        """What the simulator says of a pool of the plan at the planned rate; None where it was not simulated."""
+        evidence = self.proof.evidence if self.proof else ()
+        return next((item for item in evidence if (item.pool, item.scenario) == (pool, PEAK)), None)
 
 
 def answer(
-    problem: Problem, cdf: Cdf | None = None, *, frontier: bool = False, verify: bool = False, seed: int = 0
+    problem: Problem,
+    cdf: Cdf | None = None,
+    *,
+    frontier: bool = False,
+    verify: bool = False,
+    seed: int = 0,
+    on_progress: Callable[[str], None] = lambda message: None,
 ) -> Answer:
     """Plan, and say all that is asked for.
 
@@ -60,14 +82,23 @@ def answer(
         The points that the lengths were made from, for the published model.
     frontier, verify, seed
         As of `fleetopt.planner.ask.plan`.
+    on_progress : callable
+        Told, in words, what is being simulated.
     """
     result = plan_fleet(problem)
+    verification = recommend(problem, None, None, seed, on_progress) if verify and result.plan else None
+    homogeneous, pool_routing = result.homogeneous, result.pool_routing
+    if verification is not None:
+        homogeneous = verification.homogeneous.plan if verification.homogeneous else homogeneous
+        pool_routing = verification.pool_routing.plan if verification.pool_routing else pool_routing
+    plan = verification.proof.plan if verification and verification.proof else result.plan
     return Answer(
         problem=problem,
         result=result,
-        homogeneous=result.homogeneous,
-        pool_routing=result.pool_routing,
+        homogeneous=homogeneous,
+        pool_routing=pool_routing,
         published=published_baseline(problem, cdf),
-        published_predictions=published_predictions(result.plan, problem, cdf) if result.plan else {},
-        caveats=prediction_caveats(result.plan, problem) if result.plan else (),
+        published_predictions=published_predictions(plan, problem, cdf) if plan else {},
+        caveats=prediction_caveats(plan, problem) if plan else (),
+        verification=verification,
     )

@@ -7,6 +7,7 @@ from fleetopt.planner.answer import Answer
 from fleetopt.planner.plan import HOURS_PER_YEAR, FleetPlan, PoolPlan
 from fleetopt.planner.problem import Problem
 from fleetopt.planner.published import PublishedBaseline
+from fleetopt.planner.recommend import Recommendation
 
 Json = dict[str, Any]
 
@@ -41,6 +42,7 @@ def answer_json(answer: Answer, rejected_fraction: float = 0.0) -> Json:
             "published": answer.published and published_json(answer.published),
         },
         "caveats": list(answer.caveats),
+        "verification": answer.verification and _verification_json(answer.verification),
         "problem": problem_json(answer.problem, rejected_fraction),
     }
 
@@ -91,6 +93,41 @@ def _pool_json(pool: PoolPlan) -> Json:
         "tpot_p99_s": pool.tpot_p99_s,
         "binding": pool.binding,
         "usd_per_hour": pool.usd_per_hour or None,
+    }
+
+
+def _verification_json(verification: Recommendation) -> Json | None:
+    """The simulator's verdict and evidence, and the plan as the model had it before repair and trimming."""
+    proof, modelled = verification.proof, verification.result.plan
+    if proof is None:
+        return None
+    baselines = {"homogeneous": verification.homogeneous, "pool_routing": verification.pool_routing}
+    return {
+        "verdict": proof.verdict,
+        "repairs": list(proof.repairs),
+        "evidence": [
+            {
+                "pool": item.pool,
+                "replicas": item.replicas,
+                "replications": item.replications,
+                "requests": item.requests,
+                "preemptions": item.preemptions,
+                "ttft_p99_s": finite(item.ttft_p99_s),
+                "ttft_p99_lower_s": finite(item.ttft_p99_lower_s),
+                "ttft_p99_upper_s": finite(item.ttft_p99_upper_s),
+                "tpot_p99_s": finite(item.tpot_p99_s),
+                "tpot_p99_upper_s": finite(item.tpot_p99_upper_s),
+                "slot_utilization": finite(item.slot_utilization),
+                "kv_utilization": finite(item.kv_utilization),
+                "verdict": item.verdict,
+                "note": item.note,
+            }
+            for item in proof.evidence
+        ],
+        "modelled_plan": modelled and fleet_json(modelled),
+        "baseline_verdicts": {name: found and found.verdict for name, found in baselines.items()},
+        "plans_proved": verification.plans_proved,
+        "plans_dismissed": verification.plans_dismissed,
     }
 
 

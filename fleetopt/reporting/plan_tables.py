@@ -12,6 +12,7 @@ from rich.text import Text
 from fleetopt.planner.answer import Answer
 from fleetopt.planner.plan import HOURS_PER_YEAR, FleetPlan, PoolPlan
 from fleetopt.planner.problem import Problem
+from fleetopt.planner.proof import Proof
 from fleetopt.planner.published import PublishedBaseline
 from fleetopt.reporting import formatting
 
@@ -67,6 +68,7 @@ def _pools_table(answer: Answer, plan: FleetPlan) -> Table:
         "Rate": lambda pool: formatting.rate(pool.arrival_rate_rps),
         "Slots used": lambda pool: f"{formatting.percent(pool.slot_utilization)} of {pool.profile.max_sequences}",
         "P99 TTFT": lambda pool: formatting.seconds(pool.ttft_p99_s),
+        **({"  simulated": lambda pool: _simulated_ttft(answer, pool.name)} if answer.proof else {}),
         "  published says": lambda pool: _published_ttft(answer, pool.name),
         "P99 TPOT": lambda pool: formatting.seconds(pool.tpot_p99_s),
         "Set by": lambda pool: pool.binding,
@@ -101,6 +103,15 @@ def _published_ttft(answer: Answer, pool: str) -> str:
     return formatting.seconds(found.ttft_p99_s) if math.isfinite(found.ttft_p99_s) else "unstable"
 
 
+def _simulated_ttft(answer: Answer, pool: str) -> str:
+    """The simulator's figure with its interval, and its verdict."""
+    item = answer.evidence_of(pool)
+    if item is None:
+        return formatting.MISSING
+    ends = formatting.interval(item.ttft_p99_lower_s, item.ttft_p99_upper_s)
+    return f"{formatting.seconds(item.ttft_p99_s)} ({ends}), {item.verdict}"
+
+
 def _facts_table(answer: Answer, plan: FleetPlan) -> Table:
     """Name and value of what is of the whole fleet."""
     grid = Table.grid(padding=(0, 2, 0, 0))
@@ -117,7 +128,20 @@ def _facts_table(answer: Answer, plan: FleetPlan) -> Table:
         grid.add_row("", f"compression costs {formatting.usd(plan.compression_usd_per_hour)} of it per hour")
     grid.add_row("Boundary", boundaries(plan.boundaries_tokens))
     grid.add_row("Compression", _band(plan))
+    if answer.proof is not None:
+        grid.add_row("Simulator", _verdict(answer.proof))
+        for repair in answer.proof.repairs:
+            grid.add_row("", repair)
     return grid
+
+
+def _verdict(proof: Proof) -> str:
+    """The simulator's verdict on the plan."""
+    return {
+        "confirmed": "CONFIRMED: in every pool the upper 95 % bound of the P99 is within its target",
+        "refuted": "REFUTED: in a pool the lower 95 % bound of the P99 is above its target; do not buy",
+        "undecided": "UNDECIDED: in a pool the target lies within the 95 % interval of the P99; do not buy yet",
+    }[proof.verdict]
 
 
 def boundaries(tokens: Iterable[int]) -> str:
@@ -144,7 +168,10 @@ def _fleets_table(answer: Answer) -> Table:
         made.add_row(name, *_fleet_cells(fleet), _saved(plan, fleet.usd_per_hour if fleet else None))
     if answer.published is not None:
         cells = _published_cells(answer.published)
-        made.add_row("published model", *cells, _saved(plan, answer.published.usd_per_hour))
+        holds = _holds(answer.published, answer.problem)
+        made.add_row(
+            "published model", *cells, _saved(plan, answer.published.usd_per_hour) if holds else "does not hold"
+        )
     return made
 
 
@@ -187,10 +214,23 @@ def _saved(plan: FleetPlan | None, usd_per_hour: float | None) -> str:
 
 def _notes(answer: Answer) -> list[str]:
     """What a reader has to know of the tables."""
-    notes = ["Predicted by the model with every spare replica down; not simulated (--verify does)."]
+    notes = [
+        "Predicted by the model with every spare replica down; not simulated (--verify does)."
+        if answer.proof is None
+        else "Every spare replica is down. The plan and all but the published model's fleet are verified."
+    ]
     if answer.published is not None:
         notes.append(published_note(answer.published, answer.problem))
     return notes
+
+
+def _holds(baseline: PublishedBaseline, problem: Problem) -> bool:
+    """Whether the published model's fleet meets the targets by the sound model; a saving against it means nothing else."""
+    names = ("short", "long") if len(baseline.plan.pools) > 1 else ("all",)
+    late = [
+        sound_s > problem.slo.ttft_of(name) for name, sound_s in zip(names, baseline.sound_ttft_p99_s, strict=False)
+    ]
+    return not any(late) and not baseline.unserved_fraction
 
 
 def published_note(baseline: PublishedBaseline, problem: Problem) -> str:

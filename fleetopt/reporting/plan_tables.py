@@ -12,7 +12,7 @@ from rich.text import Text
 from fleetopt.planner.answer import Answer
 from fleetopt.planner.plan import HOURS_PER_YEAR, FleetPlan, PoolPlan
 from fleetopt.planner.problem import Problem
-from fleetopt.planner.proof import Proof
+from fleetopt.planner.proof import PoolEvidence, Proof
 from fleetopt.planner.published import PublishedBaseline
 from fleetopt.reporting import formatting
 
@@ -68,7 +68,7 @@ def _pools_table(answer: Answer, plan: FleetPlan) -> Table:
         "Rate": lambda pool: formatting.rate(pool.arrival_rate_rps),
         "Slots used": lambda pool: f"{formatting.percent(pool.slot_utilization)} of {pool.profile.max_sequences}",
         "P99 TTFT": lambda pool: formatting.seconds(pool.ttft_p99_s),
-        **({"  simulated": lambda pool: _simulated_ttft(answer, pool.name)} if answer.proof else {}),
+        **_simulated_rows(answer),
         "  published says": lambda pool: _published_ttft(answer, pool.name),
         "P99 TPOT": lambda pool: formatting.seconds(pool.tpot_p99_s),
         "Set by": lambda pool: pool.binding,
@@ -103,13 +103,19 @@ def _published_ttft(answer: Answer, pool: str) -> str:
     return formatting.seconds(found.ttft_p99_s) if math.isfinite(found.ttft_p99_s) else "unstable"
 
 
-def _simulated_ttft(answer: Answer, pool: str) -> str:
-    """The simulator's figure with its interval, and its verdict."""
-    item = answer.evidence_of(pool)
-    if item is None:
-        return formatting.MISSING
-    ends = formatting.interval(item.ttft_p99_lower_s, item.ttft_p99_upper_s)
-    return f"{formatting.seconds(item.ttft_p99_s)} ({ends}), {item.verdict}"
+def _simulated_rows(answer: Answer) -> dict[str, Callable[[PoolPlan], str]]:
+    """The simulator's P99 TTFT with its interval, and its verdict; nothing where it was not asked."""
+    if answer.proof is None:
+        return {}
+
+    def row(cell: Callable[[PoolEvidence], str]) -> Callable[[PoolPlan], str]:
+        return lambda pool: cell(found) if (found := answer.evidence_of(pool.name)) else formatting.MISSING
+
+    return {
+        "  simulated": row(lambda found: formatting.seconds(found.ttft_p99_s)),
+        "  95 % interval": row(lambda found: formatting.interval(found.ttft_p99_lower_s, found.ttft_p99_upper_s)),
+        "  verdict": row(lambda found: found.verdict),
+    }
 
 
 def _facts_table(answer: Answer, plan: FleetPlan) -> Table:
@@ -225,7 +231,7 @@ def _notes(answer: Answer) -> list[str]:
 
 
 def _holds(baseline: PublishedBaseline, problem: Problem) -> bool:
-    """Whether the published model's fleet meets the targets by the sound model; a saving against it means nothing else."""
+    """Whether the published model's fleet meets the targets by ours; if not, a saving against it means nothing."""
     names = ("short", "long") if len(baseline.plan.pools) > 1 else ("all",)
     late = [
         sound_s > problem.slo.ttft_of(name) for name, sound_s in zip(names, baseline.sound_ttft_p99_s, strict=False)

@@ -1,4 +1,4 @@
-"""Tables for the terminal: a recommendation, a plan with its baselines. They read well without colour."""
+"""A recommendation for the terminal; it reads well without colour."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,7 +9,6 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from fleetopt.planner.plan import HOURS_PER_YEAR, FleetPlan, PlanResult, PoolPlan
 from fleetopt.planner.proof import PEAK, REPLAY
 from fleetopt.reporting import formatting, wording
 
@@ -33,31 +32,6 @@ def recommendation_table(document: Mapping[str, Any], *, report: str, feed: str)
         parts += [Text(), _pools_table(document), Text()]
     parts.append(_facts(document, report, feed))
     return Padding(Group(*parts), (1, 0))
-
-
-def plan_table(result: PlanResult, *, arrival_rate_rps: float, slo_ttft_p99_s: float) -> RenderableType:
-    """A plan beside its baselines, as the model predicts them; or why there is no plan.
-
-    Parameters
-    ----------
-    result : PlanResult
-    arrival_rate_rps : float
-        Rate that was planned for, 1/s.
-    slo_ttft_p99_s : float
-        Target of the P99 time to first token, s.
-    """
-    target = f"a P99 time to first token of at most {slo_ttft_p99_s:g} s"
-    heading = Text(f"Planned for {formatting.rate(arrival_rate_rps)} with {target}", style="bold")
-    if result.plan is None:
-        return Padding(Group(heading, Text(f"No plan: {result.reason}.", style="bold red")), (1, 0))
-    fleets = [result.plan, result.homogeneous, result.pool_routing]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
-    for name in ("", "Plan", "One pool", "Two pools,\nno compression"):
-        table.add_column(name, overflow="fold", vertical="top")
-    for name, row in _plan_rows(result.plan.usd_per_hour).items():
-        table.add_row(name, *(row(fleet) if fleet else formatting.MISSING for fleet in fleets))
-    note = Text("Predicted by the model, spare replicas down; not simulated.", style="dim")
-    return Padding(Group(heading, Text(), table, Text(), note), (1, 0))
 
 
 def _pools_table(document: Mapping[str, Any]) -> Table:
@@ -131,50 +105,3 @@ def _plan_facts(document: Mapping[str, Any]) -> list[tuple[str, str]]:
         if item is not None
     ]
     return [*facts, ("Day replayed", f"P99 TTFT {', '.join(texts)}")] if texts else facts
-
-
-def _plan_rows(plan_usd_per_hour: float) -> dict[str, Any]:
-    """Name of each row of the plan's table, and how a fleet fills its cell."""
-
-    def saving(fleet: FleetPlan) -> str:
-        if fleet.usd_per_hour in {0.0, plan_usd_per_hour}:
-            return formatting.MISSING
-        return formatting.percent(1 - plan_usd_per_hour / fleet.usd_per_hour)
-
-    return {
-        "Cost per hour": lambda fleet: formatting.usd(fleet.usd_per_hour),
-        "Cost per year": lambda fleet: formatting.usd(fleet.usd_per_hour * HOURS_PER_YEAR),
-        "Plan saves": saving,
-        "Boundary": _boundary,
-        "Gamma": lambda fleet: f"{fleet.gamma:g}" if fleet.boundaries_tokens else formatting.MISSING,
-        "GPU type": _gpu_types,
-        "Replicas": lambda fleet: _per_pool(fleet, lambda pool: formatting.count(pool.replicas)),
-        "of which spare": lambda fleet: _per_pool(fleet, lambda pool: formatting.count(pool.spare_replicas)),
-        "Context tokens": lambda fleet: _per_pool(fleet, lambda pool: formatting.count(pool.max_context_tokens)),
-        "Rate": lambda fleet: _per_pool(fleet, lambda pool: formatting.rate(pool.arrival_rate_rps)),
-        "Slot use": lambda fleet: _per_pool(fleet, lambda pool: formatting.percent(pool.slot_utilization)),
-        "P99 TTFT": lambda fleet: _per_pool(fleet, lambda pool: formatting.seconds(pool.ttft_p99_s)),
-        "P99 TPOT": lambda fleet: _per_pool(fleet, lambda pool: formatting.seconds(pool.tpot_p99_s)),
-    }
-
-
-def _boundary(fleet: FleetPlan) -> str:
-    if not fleet.boundaries_tokens:
-        return formatting.MISSING
-    return f"{', '.join(formatting.count(tokens) for tokens in fleet.boundaries_tokens)} tokens"
-
-
-def _gpu_types(fleet: FleetPlan) -> Text:
-    """One name where all pools have the same, so that a long one is not folded in 80 columns."""
-    names = {pool.profile.name for pool in fleet.pools}
-    return Text(names.pop()) if len(names) == 1 else _per_pool(fleet, lambda pool: pool.profile.name)
-
-
-def _per_pool(fleet: FleetPlan, text: Any) -> Text:
-    """A line per pool, each with the pool's name where there are several."""
-    widest = max(len(pool.name) for pool in fleet.pools)
-
-    def line(pool: PoolPlan) -> str:
-        return f"{pool.name:<{widest}} {text(pool)}" if len(fleet.pools) > 1 else str(text(pool))
-
-    return Text("\n".join(line(pool) for pool in fleet.pools))

@@ -128,9 +128,9 @@ def whatif_figure(points: Sequence[SweepPoint], quantity: Quantity, profile: str
         _value_axis(panels, points, quantity)
         _count_axes(panels, is_log=quantity == "rate")
         _mark_changes(panels, points, places)
-        for axes in panels[:2]:
-            axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8.8)
-        panels[2].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8.8)
+        for axes in panels[:3]:
+            if axes.get_legend_handles_labels()[0]:
+                axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8.8)
         figure.align_ylabels()
     return figure
 

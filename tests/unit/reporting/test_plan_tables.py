@@ -1,0 +1,120 @@
+"""What `fleetopt plan` prints, draws and gives to other programs."""
+
+import io
+import json
+from dataclasses import replace
+
+import pytest
+from rich.console import Console, RenderableType
+
+from fleetopt.reporting.drawing import figure_bytes
+from fleetopt.reporting.plan_figures import cost_map
+from fleetopt.reporting.plan_json import NO_FLEET, answer_json, fleet_json
+from fleetopt.reporting.plan_tables import answer_tables
+from tests.unit.reporting.answers import PUBLISHED, answer, cells
+from tests.unit.reporting.samples import ONE_POOL, ROUTED, THREE_POOLS, TWO_POOLS
+
+
+def printed(renderable: RenderableType, width: int = 80) -> str:
+    stream = io.StringIO()
+    Console(file=stream, width=width, no_color=True, force_terminal=False).print(renderable)
+    return stream.getvalue()
+
+
+def words(text: str) -> str:
+    return " ".join(text.split())
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("plan", [ONE_POOL, TWO_POOLS, THREE_POOLS, None])
+@pytest.mark.parametrize("is_verified", [False, True])
+def test_tables_fit_and_lose_nothing(plan, width, is_verified):
+    text = printed(answer_tables(answer(plan, is_verified=is_verified)), width)
+    assert max(map(len, text.splitlines())) <= width
+    assert "…" not in text
+    assert "P99 time to first token of at most 0.5 s, 0.4 s in the short pool" in words(text)
+
+
+def test_a_plan_beside_what_one_would_buy_without_it():
+    text = printed(answer_tables(answer()))
+    rows = {line[:18].strip(): line.split() for line in text.splitlines()}
+    assert rows["Replicas"] == ["Replicas", "9", "(1", "spare)", "5", "(1", "spare)"]
+    assert rows["published says"][-3:] == ["unstable", "0.280", "s"]
+    assert rows["this plan"][-2:] == ["$56.28", "-"]
+    assert rows["one pool"][-3:] == ["$92.46", "39.1", "%"]
+    assert rows["two pools, routed"][-3:] == ["$64.32", "12.5", "%"]
+    assert "does not hold" in text
+    assert "the short pool, claimed at 0.0200 s, cannot carry its load" in words(text)
+    assert "not simulated (--verify does)" in words(text)
+
+
+def test_a_published_fleet_that_holds_is_compared_by_price():
+    holds = replace(answer(), published=replace(PUBLISHED, sound_ttft_p99_s=(0.39, 0.49)))
+    text = printed(answer_tables(holds))
+    assert "does not hold" not in text
+    late = replace(answer(), published=replace(PUBLISHED, sound_ttft_p99_s=(0.41, 0.49)))
+    assert "does not hold" in printed(answer_tables(late))
+    unserved = replace(holds, published=replace(holds.published, unserved_fraction=0.01))
+    assert "it has no pool for the longest 1.0 % of requests" in words(printed(answer_tables(unserved)))
+
+
+def test_a_verified_plan_says_what_the_simulator_found():
+    text = words(printed(answer_tables(answer(is_verified=True))))
+    assert "simulated 0.285 s 0.407 s 95 % interval 0.277 to 0.297 0.394 to 0.423 verdict confirmed confirmed" in text
+    assert "CONFIRMED: in every pool the upper 95 % bound" in text
+
+
+def test_price_of_commitments_and_compression():
+    text = words(printed(answer_tables(answer(THREE_POOLS))))
+    assert "committed prices take $8.04 per hour off" in text
+    assert "compression costs $0.37 of it per hour" in text
+    assert "4,096 tokens and 16,384 tokens" in text
+
+
+def test_no_plan_is_a_reason():
+    text = words(printed(answer_tables(answer(None))))
+    assert "No plan: too [b]slow." in text
+    assert "$" not in text
+
+
+def test_json_has_the_same_keys_with_and_without_a_plan():
+    found, none = answer_json(answer(is_verified=True), 0.01), answer_json(answer(None))
+    assert found.keys() == none.keys()
+    assert set(NO_FLEET) == set(fleet_json(TWO_POOLS)) <= set(found)
+    assert (found["status"], none["status"], none["reason"]) == ("feasible", "infeasible", "too [b]slow")
+    assert {key: none[key] for key in NO_FLEET} == NO_FLEET
+    assert found["usd_per_hour"] == pytest.approx(56.28)
+    assert found["baselines"]["published"]["pools"][0]["sound_ttft_p99_s"] is None
+    assert found["published_predictions"]["short"]["ttft_p99_s"] is None
+    assert found["verification"]["verdict"] == "confirmed"
+    assert found["problem"]["offers"][0]["max_gpus"] == 40
+    assert found["problem"]["rejected_fraction"] == 0.01
+    json.dumps([found, none], allow_nan=False)
+
+
+def test_nothing_costs_nothing():
+    free = ONE_POOL.pools[0].profile.model_copy(update={"usd_per_gpu_hour": 0.0})
+    plan = replace(ONE_POOL, pools=(replace(ONE_POOL.pools[0], profile=free),))
+    assert fleet_json(plan)["usd_per_hour"] is None
+    assert "unknown: the GPU profile has no price" in words(printed(answer_tables(answer(plan))))
+
+
+def test_the_map_marks_the_optimum_and_hatches_what_has_no_fleet():
+    figure = cost_map(tuple(cells()), TWO_POOLS, ONE_POOL)
+    axes, bar = figure.axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1,024", "4,096", "16,384"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["1", "1.5"]
+    assert "optimum: two pools, $56.28 per hour; one pool: $92.46 per hour" in axes.get_title(loc="left")
+    (frame,) = [patch for patch in axes.patches if patch.get_label() == "optimum"]
+    assert (frame.get_x(), frame.get_y()) == (0.5, 0.5)
+    assert len([patch for patch in axes.patches if patch.get_hatch()]) == 2
+    assert [text.get_text() for text in axes.texts] == ["64.3", "64.3", "64.3", "56.3"]
+    assert bar.get_ylabel() == "USD per hour"
+    assert figure_bytes(figure, "svg", "map").startswith(b"<svg")
+
+
+@pytest.mark.parametrize("plan", [None, ONE_POOL, ROUTED, THREE_POOLS])
+def test_a_map_of_any_plan_and_of_no_cell(plan):
+    assert figure_bytes(cost_map((), plan, ONE_POOL), "svg", "map").startswith(b"<svg")
+    many = cells(tuple(range(100, 3100, 50)), (1.0, 1.1))
+    assert figure_bytes(cost_map(tuple(many), plan, None), "svg", "map").startswith(b"<svg")

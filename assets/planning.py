@@ -16,12 +16,14 @@ from assets.metadata import OWNERS, column_lineage, copied_from, table_metadata
 from assets.partitions import Calendar, partition_day
 from assets.window import fleets_in, read_window
 from fleetopt.config import Config, Fleet
-from fleetopt.planner.plan import PlanResult
+from fleetopt.planner.plan import Candidate, Infeasibility, PlanResult
+from fleetopt.planner.problem import Problem
 from fleetopt.planner.proof import Proof, day_trace
 from fleetopt.planner.published import published_predictions
 from fleetopt.planner.recommend import Recommendation, recommend
 from fleetopt.planner.search import prediction_caveats
 from fleetopt.planner.situation import Situation, read_situation
+from fleetopt.planner.surface import cost_cells
 from fleetopt.reporting.document import Document, build_document, canonical_json
 from fleetopt.reporting.feed import two_boundaries
 from fleetopt.schemas import OUT_FLEET_CANDIDATES, OUT_FLEET_RECOMMENDATION, OUT_SIMULATION_SUMMARY, TABLES
@@ -119,7 +121,7 @@ class _Planner:
             published=published_predictions(plan, problem) if plan and problem else {},
         )
         return (
-            _candidate_rows(self.day, name, found.result),
+            _candidate_rows(self.day, name, found.result, problem),
             _simulation_rows(self.day, name, document["version"], found.proof),
             _recommendation_row(self.day, document),
         )
@@ -143,7 +145,8 @@ class _Planner:
                 pipeline.seed,
                 lambda message: self.context.log.info(f"{name}: {message}"),
             )
-        return Recommendation(result=PlanResult(plan=None, reason=reason), replicas_upper_band={})
+        nothing = PlanResult(plan=None, infeasibility=Infeasibility(binding=reason))
+        return Recommendation(result=nothing, replicas_upper_band={})
 
     def _caveats(self, name: str, window: Window, quality: pl.DataFrame, rejected_fraction: float) -> list[str]:
         """What is unusual about the fleet's logs, in sentences."""
@@ -199,9 +202,14 @@ def latest_document(tables: Any, fleet: str, *, before: date) -> Document | None
     return document
 
 
-def _candidate_rows(day: date, fleet: str, result: PlanResult) -> pl.DataFrame:
-    """All that the search sized; the plan is that of the search, before repair."""
+def _candidate_rows(day: date, fleet: str, result: PlanResult, problem: Problem | None) -> pl.DataFrame:
+    """What the search chose from; the plan is that of the search, before repair."""
     columns = ("boundary_tokens", "second_boundary_tokens")
+    candidates = cost_cells(problem, result.plan) if problem else ()
+    if result.plan is not None and len(result.plan.pools) > 2:
+        candidates += (
+            Candidate(boundaries_tokens=result.plan.boundaries_tokens, gamma=result.plan.gamma, plan=result.plan),
+        )
     rows = [
         {
             "day": day,
@@ -214,7 +222,7 @@ def _candidate_rows(day: date, fleet: str, result: PlanResult) -> pl.DataFrame:
             "usd_per_hour": candidate.plan.usd_per_hour if candidate.plan else None,
             "is_chosen": candidate.plan is not None and candidate.plan == result.plan,
         }
-        for candidate in result.candidates
+        for candidate in candidates
     ]
     return pl.DataFrame(rows, schema=OUT_FLEET_CANDIDATES.schema)
 

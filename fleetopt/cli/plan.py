@@ -33,6 +33,9 @@ def plan(
             help="Simulate the plan and what may beat it; repair what fails, trim what need not be as large.",
         ),
     ] = False,
+    frontier: Annotated[
+        bool, typer.Option("--frontier", help="Also say what a shorter or longer time to first token costs.")
+    ] = False,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
@@ -44,12 +47,12 @@ def plan(
 
     require_range("--seed", seed, 0, 2**63 - 1)
     with message_progress(enabled=verify and not as_json) as on_message:
-        found = answer(asked.problem, asked.cdf, verify=verify, seed=seed, on_progress=on_message)
+        found = answer(asked.problem, asked.cdf, frontier=frontier, verify=verify, seed=seed, on_progress=on_message)
     if figure is not None:
+        from fleetopt.planner.surface import cost_cells
         from fleetopt.reporting.plan_figures import cost_map
 
-        cells = found.result.candidates
-        write_figure(figure, cost_map(cells, found.plan, found.homogeneous))
+        write_figure(figure, cost_map(cost_cells(found.problem, found.result.plan), found.plan, found.homogeneous))
     if as_json:
         from fleetopt.reporting.plan_json import answer_json
 

@@ -229,7 +229,7 @@ def measure_plan(key: CellKey, workload: Workload, profiles: Sequence[GpuProfile
             simulated_requests=verifier.simulated_requests,
         )
     first = verifier.prove(result.plan)
-    contenders = [plan for plan in sized_plans(result) if plan != result.plan]
+    contenders = [plan for plan in sized_plans(problem) if plan != result.plan]
     chosen, n_proved, n_dismissed = cheapest_confirmed(verifier, [first], contenders)
     best = chosen or first
     found = cheaper_fleet(verifier, best.plan.usd_per_hour * (1 - _LEAST_EXCESS))

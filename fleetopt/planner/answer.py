@@ -3,6 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from fleetopt.planner.baselines import homogeneous, pool_routing, retrofit
+from fleetopt.planner.frontier import FrontierPoint
+from fleetopt.planner.frontier import frontier as find_frontier
 from fleetopt.planner.plan import FleetPlan, PlanResult
 from fleetopt.planner.problem import Problem
 from fleetopt.planner.proof import PEAK, PoolEvidence, Proof
@@ -29,12 +32,16 @@ class Answer:
         The search's: the plan, or why there is none.
     homogeneous, pool_routing : FleetPlan or None
         The cheapest fleet of one pool, and of two without compression; None where there is none. Verified as the plan.
+    retrofit : FleetPlan or None
+        ``pool_routing`` with compression added; not verified.
     published : PublishedBaseline or None
         The fleet that the published planner would buy, and what the sound model says of it.
     published_predictions : dict of str to PublishedPrediction
         What the published model says of the plan's pools, by name; empty where it does not cover it.
     caveats : tuple of str
         Where the prediction of the plan is known to be weak, in sentences.
+    frontier : tuple of FrontierPoint
+        Cost against the target of the P99 TTFT; empty where it was not asked.
     verification : Recommendation or None
         What the simulator says; None where it was not asked, or there is no plan.
     """
@@ -43,9 +50,11 @@ class Answer:
     result: PlanResult
     homogeneous: FleetPlan | None
     pool_routing: FleetPlan | None
+    retrofit: FleetPlan | None
     published: PublishedBaseline | None
     published_predictions: dict[str, PublishedPrediction]
     caveats: tuple[str, ...]
+    frontier: tuple[FrontierPoint, ...]
     verification: Recommendation | None
 
     @property
@@ -87,18 +96,22 @@ def answer(
     """
     result = plan_fleet(problem)
     verification = recommend(problem, None, None, seed, on_progress) if verify and result.plan else None
-    homogeneous, pool_routing = result.homogeneous, result.pool_routing
-    if verification is not None:
-        homogeneous = verification.homogeneous.plan if verification.homogeneous else homogeneous
-        pool_routing = verification.pool_routing.plan if verification.pool_routing else pool_routing
+    if verification is None:
+        one_pool, routed = homogeneous(problem), pool_routing(problem)
+    else:
+        one_pool, routed = (
+            proof.plan if proof else None for proof in (verification.homogeneous, verification.pool_routing)
+        )
     plan = verification.proof.plan if verification and verification.proof else result.plan
     return Answer(
         problem=problem,
         result=result,
-        homogeneous=homogeneous,
-        pool_routing=pool_routing,
+        homogeneous=one_pool,
+        pool_routing=routed,
+        retrofit=retrofit(problem),
         published=published_baseline(problem, cdf),
         published_predictions=published_predictions(plan, problem, cdf) if plan else {},
         caveats=prediction_caveats(plan, problem) if plan else (),
+        frontier=find_frontier(problem) if frontier else (),
         verification=verification,
     )

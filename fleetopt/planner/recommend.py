@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from fleetopt.planner.baselines import homogeneous, pool_routing
+from fleetopt.planner.fleet import offer_of, pool_case
 from fleetopt.planner.mixture import split
 from fleetopt.planner.plan import FleetPlan, PlanResult
 from fleetopt.planner.problem import Problem
 from fleetopt.planner.proof import Proof
 from fleetopt.planner.search import plan_fleet
-from fleetopt.planner.sizing import PoolRequirements, size_pool
+from fleetopt.planner.sizing import Unfit, size_pool
+from fleetopt.planner.surface import cost_surface, round_boundaries
 from fleetopt.planner.verification import Verifier, price, replica_price
 from fleetopt.planner.work_floor import fewest_replicas, pool_work
 from fleetopt.workload.trace import Trace
@@ -77,11 +80,12 @@ def recommend(
     if result.plan is None:
         return Recommendation(result=result, replicas_upper_band={})
     verifier = Verifier(problem, day, seed)
+    one_pool, routed = homogeneous(problem), pool_routing(problem)
     proofs: dict[FleetPlan, Proof] = {}
     for name, plan in (
         ("the plan", result.plan),
-        ("the homogeneous baseline", result.homogeneous),
-        ("the pool-routing baseline", result.pool_routing),
+        ("the homogeneous baseline", one_pool),
+        ("the pool-routing baseline", routed),
     ):
         if plan is not None and plan not in proofs:
 
@@ -89,22 +93,23 @@ def recommend(
                 on_progress(f"{name}: {message}")
 
             proofs[plan] = verifier.prove(plan, report)
-    contenders = [plan for plan in sized_plans(result) if plan not in proofs]
+    contenders = [plan for plan in sized_plans(problem) if plan not in proofs]
     chosen, proved, dismissed = cheapest_confirmed(verifier, list(proofs.values()), contenders, on_progress)
     return Recommendation(
         result=result,
         proof=chosen or proofs[result.plan],
-        homogeneous=proofs.get(result.homogeneous) if result.homogeneous else None,
-        pool_routing=proofs.get(result.pool_routing) if result.pool_routing else None,
+        homogeneous=proofs.get(one_pool) if one_pool else None,
+        pool_routing=proofs.get(routed) if routed else None,
         plans_proved=len(proofs) + proved,
         plans_dismissed=dismissed,
         replicas_upper_band=_replicas_upper_band((chosen or proofs[result.plan]).plan, problem, upper) if upper else {},
     )
 
 
-def sized_plans(result: PlanResult) -> list[FleetPlan]:
-    """Every plan that the model sized, the cheapest first."""
-    plans = [candidate.plan for candidate in result.candidates if candidate.plan is not None]
+def sized_plans(problem: Problem) -> list[FleetPlan]:
+    """Plans at round boundaries, sized by the model, the cheapest first."""
+    cells = cost_surface(problem, round_boundaries(problem))
+    plans = [cell.plan for cell in cells if cell.plan is not None]
     return sorted(plans, key=lambda plan: (price(plan), plan.replicas))
 
 
@@ -187,20 +192,9 @@ def _replicas_upper_band(plan: FleetPlan, problem: Problem, upper: Problem) -> d
 def _modelled(plan: FleetPlan, problem: Problem) -> list[int | None]:
     """Replicas that the model asks for in each of the plan's pools; None where it finds no number."""
     mixtures = split(problem.lengths, plan.boundaries_tokens, plan.gamma)
-    requests = sum(mixture.requests for mixture in mixtures)
     replicas: list[int | None] = []
     for pool, mixture in zip(plan.pools, mixtures, strict=True):
-        sized = size_pool(
-            pool.name,
-            mixture,
-            problem.arrival_rate_rps * mixture.requests / requests,
-            pool.profile,
-            PoolRequirements(
-                slo_ttft_p99_s=problem.slo.ttft_p99_s,
-                max_utilization=problem.max_utilization,
-                spare_replicas=problem.spare_replicas,
-                max_context_tokens=pool.max_context_tokens,
-            ),
-        )
-        replicas.append(None if isinstance(sized, str) else sized.replicas)
+        case = pool_case(problem, pool.name, offer_of(problem, pool), mixture, pool.max_context_tokens)
+        sized = size_pool(problem, case)
+        replicas.append(None if isinstance(sized, Unfit) else sized.replicas)
     return replicas

@@ -5,12 +5,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
+from fleetopt.planner.fleet import fleet_plan, offer_of, pool_case
 from fleetopt.planner.mixture import PoolMixture, split
 from fleetopt.planner.peak import PeakStream, stream
 from fleetopt.planner.plan import FleetPlan, PoolPlan
-from fleetopt.planner.problem import Problem
+from fleetopt.planner.problem import Problem, Slo
 from fleetopt.planner.proof import PEAK, PoolEvidence, Proof, Verdict, pool_verdict, worst
-from fleetopt.planner.sizing import PoolRequirements, resize_pool, size_pool
+from fleetopt.planner.sizing import Unfit, resize_pool, size_pool
 from fleetopt.planner.trials import (
     REPLICATIONS,
     PoolRun,
@@ -165,10 +166,10 @@ class Verifier:
             settled.append(found)
             repairs += _sentences(pool, found, floor)
         pools = tuple(
-            _resized(pool, mixture, found.replicas)
+            _resized(self.problem, pool, mixture, found.replicas)
             for pool, mixture, found in zip(plan.pools, mixtures, settled, strict=True)
         )
-        sized = _with_pools(plan, pools)
+        sized = fleet_plan(self.problem, plan.boundaries_tokens, plan.gamma, pools)
         if (verdict := worst(found.verdict for found in settled)) != "confirmed":
             return Proof(plan=sized, verdict=verdict, evidence=self._evidence(sized, mixtures), repairs=tuple(repairs))
         return self._together(sized, mixtures, repairs, on_progress)
@@ -191,8 +192,8 @@ class Verifier:
                 more = pool.loaded_replicas + (resolution(pool.loaded_replicas) if verdict == "refuted" else 0)
                 if verdict == "refuted":
                     repairs.append(f"{pool.name} pool: refuted when all pools ran together, {more} replicas now")
-                pools.append(_resized(pool, mixture, more))
-            plan = _with_pools(plan, tuple(pools))
+                pools.append(_resized(self.problem, pool, mixture, more))
+            plan = fleet_plan(self.problem, plan.boundaries_tokens, plan.gamma, tuple(pools))
         evidence = self._evidence(plan, mixtures)
         overall = worst([pool_verdict(item for item in evidence if item.pool == pool.name) for pool in plan.pools])
         return Proof(
@@ -313,14 +314,10 @@ def _secant(trials: PoolTrials, low: int, high: int) -> int:
 
 def _floor(pool: PoolPlan, mixture: PoolMixture, problem: Problem) -> int:
     """Fewest loaded replicas whose loads, by the model, stay within the cap on utilisation."""
-    requirements = PoolRequirements(
-        slo_ttft_p99_s=_LAX * problem.slo.ttft_of(pool.name),
-        max_utilization=problem.max_utilization,
-        spare_replicas=0,
-        max_context_tokens=pool.max_context_tokens,
-    )
-    sized = size_pool(pool.name, mixture, pool.arrival_rate_rps, pool.profile, requirements)
-    return pool.loaded_replicas if isinstance(sized, str) else sized.replicas
+    lax = Slo(ttft_p99_s=_LAX * problem.slo.ttft_of(pool.name))
+    case = pool_case(problem, pool.name, offer_of(problem, pool), mixture, pool.max_context_tokens)
+    sized = size_pool(replace(problem, slo=lax), case)
+    return pool.loaded_replicas if isinstance(sized, Unfit) else sized.loaded_replicas
 
 
 def _sentences(pool: PoolPlan, found: Settled, floor: int) -> list[str]:
@@ -341,14 +338,10 @@ def _sentences(pool: PoolPlan, found: Settled, floor: int) -> list[str]:
     return [f"{pool.name} pool: {change} the model's {modelled} replicas; {found.replicas} are confirmed, {below}"]
 
 
-def _resized(pool: PoolPlan, mixture: PoolMixture, loaded_replicas: int) -> PoolPlan:
-    return (
-        pool if loaded_replicas == pool.loaded_replicas else resize_pool(pool, mixture, loaded_replicas, "simulation")
-    )
-
-
-def _with_pools(plan: FleetPlan, pools: tuple[PoolPlan, ...]) -> FleetPlan:
-    return replace(plan, pools=pools)
+def _resized(problem: Problem, pool: PoolPlan, mixture: PoolMixture, loaded_replicas: int) -> PoolPlan:
+    if loaded_replicas == pool.loaded_replicas:
+        return pool
+    return resize_pool(problem, pool, mixture, loaded_replicas, "simulation")
 
 
 def _routing(plan: FleetPlan) -> Fleet:

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from fleetopt.planner.answer import Answer
-from fleetopt.planner.plan import HOURS_PER_YEAR, FleetPlan, PoolPlan
+from fleetopt.planner.plan import HOURS_PER_YEAR, FleetPlan, Infeasibility, PoolPlan
 from fleetopt.planner.problem import Problem
 from fleetopt.planner.published import PublishedBaseline
 from fleetopt.planner.recommend import Recommendation
@@ -31,6 +31,7 @@ def answer_json(answer: Answer, rejected_fraction: float = 0.0) -> Json:
     return {
         "status": "feasible" if plan else "infeasible",
         "reason": answer.result.reason,
+        "infeasibility": answer.result.infeasibility and _infeasibility_json(answer.result.infeasibility),
         **(fleet_json(plan) if plan else NO_FLEET),
         "published_predictions": {
             name: {"ttft_p99_s": finite(found.ttft_p99_s), "slot_utilization": found.slot_utilization}
@@ -39,8 +40,10 @@ def answer_json(answer: Answer, rejected_fraction: float = 0.0) -> Json:
         "baselines": {
             "homogeneous": answer.homogeneous and fleet_json(answer.homogeneous),
             "pool_routing": answer.pool_routing and fleet_json(answer.pool_routing),
+            "retrofit": answer.retrofit and fleet_json(answer.retrofit),
             "published": answer.published and published_json(answer.published),
         },
+        "frontier": [{"ttft_p99_s": point.ttft_p99_s, **fleet_json(point.plan)} for point in answer.frontier],
         "caveats": list(answer.caveats),
         "verification": answer.verification and _verification_json(answer.verification),
         "problem": problem_json(answer.problem, rejected_fraction),
@@ -93,6 +96,18 @@ def _pool_json(pool: PoolPlan) -> Json:
         "tpot_p99_s": pool.tpot_p99_s,
         "binding": pool.binding,
         "usd_per_hour": pool.usd_per_hour or None,
+    }
+
+
+def _infeasibility_json(found: Infeasibility) -> Json:
+    """What rules every plan out, and the nearest target, rate or limit that does not."""
+    return {
+        "binding": found.binding,
+        "nearest": found.nearest,
+        "ttft_factor": found.ttft_factor,
+        "tpot_p99_s": found.tpot_p99_s,
+        "arrival_rate_rps": found.arrival_rate_rps,
+        "plan": found.plan and fleet_json(found.plan),
     }
 
 

@@ -1,7 +1,7 @@
 """What `fleetopt plan` prints: the plan by pool, the fleets it is compared with, what makes it the cheapest."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 from rich import box
 from rich.console import Group, RenderableType
@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from fleetopt.planner.answer import Answer
+from fleetopt.planner.frontier import FrontierPoint
 from fleetopt.planner.plan import HOURS_PER_YEAR, FleetPlan, PoolPlan
 from fleetopt.planner.problem import Problem
 from fleetopt.planner.proof import PoolEvidence, Proof
@@ -28,12 +29,35 @@ def answer_tables(answer: Answer) -> RenderableType:
     """
     heading = Text(problem_heading(answer.problem), style="bold")
     if answer.plan is None:
-        reason = Text("No plan: ", style="bold red") + Text(f"{answer.result.reason}.", style="")
-        return Padding(Group(heading, Text(), reason), (1, 0))
+        return Padding(Group(heading, Text(), *_no_plan(answer)), (1, 0))
     parts: list[RenderableType] = [heading, Text(), _pools_table(answer, answer.plan), Text()]
     parts += [_facts_table(answer, answer.plan), Text(), _fleets_table(answer)]
+    if answer.frontier:
+        parts += [Text(), _frontier_table(answer.frontier)]
     parts += [Text(note, style="dim") for note in _notes(answer)]
     return Padding(Group(*parts), (1, 0))
+
+
+def _no_plan(answer: Answer) -> list[RenderableType]:
+    """What rules every plan out, the nearest that does not, and the plan that there is then."""
+    found = answer.result.infeasibility
+    grid = _grid()
+    grid.add_row("No plan", Text(f"{answer.result.reason}."))
+    if found is None or not found.nearest:
+        return [grid]
+    grid.add_row("Nearest", Text(f"{found.nearest}."))
+    if found.plan is None:
+        return [grid]
+    grid.add_row("Then", "the plan below")
+    return [grid, Text(), _pools_table(answer, found.plan), Text(), _facts_table(answer, found.plan)]
+
+
+def _grid() -> Table:
+    """An empty table of names and values."""
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    grid.add_column(no_wrap=True, style="bold")
+    grid.add_column(overflow="fold")
+    return grid
 
 
 def problem_heading(problem: Problem, varied: str = "") -> str:
@@ -69,7 +93,7 @@ def _pools_table(answer: Answer, plan: FleetPlan) -> Table:
         "Slots used": lambda pool: f"{formatting.percent(pool.slot_utilization)} of {pool.profile.max_sequences}",
         "P99 TTFT": lambda pool: formatting.seconds(pool.ttft_p99_s),
         **_simulated_rows(answer),
-        "  published says": lambda pool: _published_ttft(answer, pool.name),
+        **({"  published says": lambda pool: _published_ttft(answer, pool.name)} if answer.plan else {}),
         "P99 TPOT": lambda pool: formatting.seconds(pool.tpot_p99_s),
         "Set by": lambda pool: pool.binding,
         "Per hour": lambda pool: formatting.usd(pool.usd_per_hour or None),
@@ -120,9 +144,7 @@ def _simulated_rows(answer: Answer) -> dict[str, Callable[[PoolPlan], str]]:
 
 def _facts_table(answer: Answer, plan: FleetPlan) -> Table:
     """Name and value of what is of the whole fleet."""
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(no_wrap=True, style="bold")
-    grid.add_column(overflow="fold")
+    grid = _grid()
     if plan.usd_per_hour:
         yearly = formatting.usd(plan.usd_per_hour * HOURS_PER_YEAR)
         grid.add_row("Cost", f"{formatting.usd(plan.usd_per_hour)} per hour, {yearly} per year")
@@ -181,9 +203,22 @@ def _fleets_table(answer: Answer) -> Table:
     return made
 
 
+def _frontier_table(points: Sequence[FrontierPoint]) -> Table:
+    """A row per target at which a cheaper plan begins."""
+    made = table("P99 TTFT within", "Per hour", "Boundary", "Gamma", "Replicas", right=("P99 TTFT within", "Per hour"))
+    for point in points:
+        boundary, gamma, replicas, usd = _fleet_cells(point.plan)
+        made.add_row(formatting.seconds(point.ttft_p99_s), usd, boundary, gamma, replicas.replace("\n", ", "))
+    return made
+
+
 def baselines(answer: Answer) -> dict[str, FleetPlan | None]:
     """The fleets that the plan is compared with, by the name that tables give them."""
-    return {"one pool": answer.homogeneous, "two pools, routed": answer.pool_routing}
+    return {
+        "one pool": answer.homogeneous,
+        "two pools, routed": answer.pool_routing,
+        "routed, compressed": answer.retrofit,
+    }
 
 
 def _fleet_cells(fleet: FleetPlan | None) -> tuple[str, ...]:

@@ -3,7 +3,8 @@
 import math
 
 from fleetopt.planner.answer import Answer
-from fleetopt.planner.plan import Candidate, FleetPlan, PlanResult
+from fleetopt.planner.frontier import FrontierPoint
+from fleetopt.planner.plan import Candidate, FleetPlan, Infeasibility, PlanResult
 from fleetopt.planner.problem import Offer, Problem, Slo
 from fleetopt.planner.published import (
     PublishedBaseline,
@@ -16,6 +17,7 @@ from fleetopt.planner.recommend import Recommendation
 from fleetopt.workload.lengths import lengths_from_cdf
 from tests.unit.reporting.samples import ONE_POOL, PROFILE, ROUTED, TARGET_S, TWO_POOLS, proof
 
+NEAREST = "a P99 TTFT of 0.61 s is feasible"
 PROBLEM = Problem(
     lengths=lengths_from_cdf([(4096, 0.9), (65536, 1.0)]),
     arrival_rate_rps=48.0,
@@ -56,7 +58,7 @@ PUBLISHED = PublishedBaseline(
 
 def answer(plan: FleetPlan | None = TWO_POOLS, *, is_verified: bool = False, reason: str = "too [b]slow") -> Answer:
     """An answer with all baselines; without a plan it is infeasible."""
-    result = PlanResult(plan=plan, reason="" if plan else reason)
+    result = PlanResult(plan=plan, infeasibility=None if plan else Infeasibility(binding=reason, nearest=NEAREST))
     verification = None
     if plan is not None and is_verified:
         verification = Recommendation(
@@ -67,6 +69,7 @@ def answer(plan: FleetPlan | None = TWO_POOLS, *, is_verified: bool = False, rea
         result=result,
         homogeneous=ONE_POOL if plan else None,
         pool_routing=ROUTED if plan else None,
+        retrofit=TWO_POOLS if plan else None,
         published=PUBLISHED if plan else None,
         published_predictions={
             "short": PublishedPrediction(ttft_p99_s=math.inf, slot_utilization=1.3),
@@ -75,6 +78,9 @@ def answer(plan: FleetPlan | None = TWO_POOLS, *, is_verified: bool = False, rea
         if plan
         else {},
         caveats=("long pool: the KV cache is scarce",) if plan else (),
+        frontier=(FrontierPoint(ttft_p99_s=0.4, plan=ONE_POOL), FrontierPoint(ttft_p99_s=0.5, plan=TWO_POOLS))
+        if plan
+        else (),
         verification=verification,
     )
 

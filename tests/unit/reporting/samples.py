@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from fleetopt.config import Fleet, RunningPool
-from fleetopt.planner.plan import FleetPlan, PlanResult, PoolPlan
+from fleetopt.planner.plan import FleetPlan, Infeasibility, PlanResult, PoolPlan
 from fleetopt.planner.proof import PEAK, QUANTILE_GRID, REPLAY, PoolEvidence, Proof, Verdict
 from fleetopt.planner.published import PublishedPrediction
 from fleetopt.planner.recommend import Recommendation
@@ -45,6 +45,7 @@ def pool(
         profile=PROFILE,
         replicas=replicas,
         spare_replicas=1,
+        gpus=replicas,
         max_context_tokens=context,
         arrival_rate_rps=rate_rps,
         slots_per_replica=256,
@@ -139,7 +140,7 @@ def document(
     if plan is homogeneous:
         other = proved
     routed = proof(ROUTED) if plan else None
-    result = PlanResult(plan=plan, reason="" if plan else INFEASIBLE_REASON)
+    result = PlanResult(plan=plan, infeasibility=None if plan else Infeasibility(binding=INFEASIBLE_REASON))
     return build_document(
         fleet_name="demo",
         fleet=Fleet(

@@ -16,6 +16,7 @@ from assets.metadata import OWNERS, column_lineage, copied_from, table_metadata
 from assets.partitions import Calendar, partition_day
 from assets.window import fleets_in, read_window
 from fleetopt.config import Config, Fleet
+from fleetopt.planner.answer import cost_cells
 from fleetopt.planner.plan import Candidate, Infeasibility, PlanResult
 from fleetopt.planner.problem import Problem
 from fleetopt.planner.proof import Proof, day_trace
@@ -23,7 +24,6 @@ from fleetopt.planner.published import published_predictions
 from fleetopt.planner.recommend import Recommendation, recommend
 from fleetopt.planner.search import prediction_caveats
 from fleetopt.planner.situation import Situation, read_situation
-from fleetopt.planner.surface import cost_cells
 from fleetopt.reporting.document import Document, build_document, canonical_json
 from fleetopt.reporting.feed import two_boundaries
 from fleetopt.schemas import OUT_FLEET_CANDIDATES, OUT_FLEET_RECOMMENDATION, OUT_SIMULATION_SUMMARY, TABLES

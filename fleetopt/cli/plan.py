@@ -43,13 +43,12 @@ def plan(
     require_figure(figure)
     require_apart({"--figure": figure}, {"--cdf": question.cdf})
     asked = ask_question(question)
-    from fleetopt.planner.answer import answer
+    from fleetopt.planner.answer import answer, cost_cells
 
     require_range("--seed", seed, 0, 2**63 - 1)
     with message_progress(enabled=verify and not as_json) as on_message:
         found = answer(asked.problem, asked.cdf, frontier=frontier, verify=verify, seed=seed, on_progress=on_message)
     if figure is not None:
-        from fleetopt.planner.surface import cost_cells
         from fleetopt.reporting.plan_figures import cost_map
 
         write_figure(figure, cost_map(cost_cells(found.problem, found.result.plan), found.plan, found.homogeneous))

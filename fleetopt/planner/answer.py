@@ -1,12 +1,13 @@
 """All that is said of a problem: the plan or why there is none, its baselines, its certificate, on request more."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from fleetopt.planner.baselines import homogeneous, pool_routing, retrofit
+from fleetopt.planner.certificate import Certificate, certify
 from fleetopt.planner.frontier import FrontierPoint
 from fleetopt.planner.frontier import frontier as find_frontier
-from fleetopt.planner.plan import FleetPlan, PlanResult
+from fleetopt.planner.plan import Candidate, FleetPlan, PlanResult
 from fleetopt.planner.problem import Problem
 from fleetopt.planner.proof import PEAK, PoolEvidence, Proof
 from fleetopt.planner.published import (
@@ -17,6 +18,7 @@ from fleetopt.planner.published import (
 )
 from fleetopt.planner.recommend import Recommendation, recommend
 from fleetopt.planner.search import plan_fleet, prediction_caveats
+from fleetopt.planner.surface import cost_surface, round_boundaries
 
 Cdf = tuple[tuple[float, float], ...]
 
@@ -40,6 +42,8 @@ class Answer:
         What the published model says of the plan's pools, by name; empty where it does not cover it.
     caveats : tuple of str
         Where the prediction of the plan is known to be weak, in sentences.
+    certificate : Certificate or None
+        Why the search's plan is the cheapest; None where there is no plan.
     frontier : tuple of FrontierPoint
         Cost against the target of the P99 TTFT; empty where it was not asked.
     verification : Recommendation or None
@@ -54,6 +58,7 @@ class Answer:
     published: PublishedBaseline | None
     published_predictions: dict[str, PublishedPrediction]
     caveats: tuple[str, ...]
+    certificate: Certificate | None
     frontier: tuple[FrontierPoint, ...]
     verification: Recommendation | None
 
@@ -112,6 +117,19 @@ def answer(
         published=published_baseline(problem, cdf),
         published_predictions=published_predictions(plan, problem, cdf) if plan else {},
         caveats=prediction_caveats(plan, problem) if plan else (),
+        certificate=certify(problem, result.plan) if result.plan else None,
         frontier=find_frontier(problem) if frontier else (),
         verification=verification,
     )
+
+
+def cost_cells(problem: Problem, plan: FleetPlan | None) -> tuple[Candidate, ...]:
+    """Fleets of one and two pools at round boundaries and those of a plan, for figures and tables.
+
+    Parameters
+    ----------
+    problem : Problem
+    plan : FleetPlan or None
+    """
+    boundaries = sorted({*round_boundaries(problem), *(plan.boundaries_tokens if plan else ())})
+    return cost_surface(replace(problem, max_pools=min(2, problem.max_pools)), boundaries)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fleetopt.planner.baselines import homogeneous, pool_routing
-from fleetopt.planner.fleet import offer_of, pool_case
+from fleetopt.planner.fleet import pool_case
 from fleetopt.planner.mixture import split
 from fleetopt.planner.plan import FleetPlan, PlanResult
 from fleetopt.planner.problem import Problem
@@ -12,7 +12,7 @@ from fleetopt.planner.proof import Proof
 from fleetopt.planner.search import plan_fleet
 from fleetopt.planner.sizing import Unfit, size_pool
 from fleetopt.planner.surface import cost_surface, round_boundaries
-from fleetopt.planner.verification import Verifier, price, replica_price
+from fleetopt.planner.verification import Verifier, offer_of, price, replica_price
 from fleetopt.planner.work_floor import fewest_replicas, pool_work
 from fleetopt.workload.trace import Trace
 

@@ -5,11 +5,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from fleetopt.planner.fleet import fleet_plan, offer_of, pool_case
+from fleetopt.planner.fleet import fleet_plan, pool_case
 from fleetopt.planner.mixture import PoolMixture, split
 from fleetopt.planner.peak import PeakStream, stream
 from fleetopt.planner.plan import FleetPlan, PoolPlan
-from fleetopt.planner.problem import Problem, Slo
+from fleetopt.planner.problem import Offer, Problem, Slo
 from fleetopt.planner.proof import PEAK, PoolEvidence, Proof, Verdict, pool_verdict, worst
 from fleetopt.planner.sizing import Unfit, resize_pool, size_pool
 from fleetopt.planner.trials import (
@@ -360,3 +360,8 @@ def _content(mixture: PoolMixture) -> tuple[float, ...]:
         float(weight @ mixture.output_tokens),
         float(weight @ mixture.prompt_tokens**2),
     )
+
+
+def offer_of(problem: Problem, pool: PoolPlan) -> Offer:
+    """The offer that a pool's replicas are of."""
+    return next(offer for offer in problem.offers if offer.profile.name == pool.profile.name)

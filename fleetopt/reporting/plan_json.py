@@ -1,9 +1,11 @@
 """The answer as plain values for other programs; its keys are a contract."""
 
+import dataclasses
 import math
 from typing import Any
 
 from fleetopt.planner.answer import Answer
+from fleetopt.planner.certificate import Certificate
 from fleetopt.planner.plan import HOURS_PER_YEAR, FleetPlan, Infeasibility, PoolPlan
 from fleetopt.planner.problem import Problem
 from fleetopt.planner.published import PublishedBaseline
@@ -43,6 +45,7 @@ def answer_json(answer: Answer, rejected_fraction: float = 0.0) -> Json:
             "retrofit": answer.retrofit and fleet_json(answer.retrofit),
             "published": answer.published and published_json(answer.published),
         },
+        "certificate": answer.certificate and _certificate_json(answer.certificate),
         "frontier": [{"ttft_p99_s": point.ttft_p99_s, **fleet_json(point.plan)} for point in answer.frontier],
         "caveats": list(answer.caveats),
         "verification": answer.verification and _verification_json(answer.verification),
@@ -96,6 +99,17 @@ def _pool_json(pool: PoolPlan) -> Json:
         "tpot_p99_s": pool.tpot_p99_s,
         "binding": pool.binding,
         "usd_per_hour": pool.usd_per_hour or None,
+    }
+
+
+def _certificate_json(found: Certificate) -> Json:
+    """What more traffic costs by pool, what a boundary is worth, what savings are due to, the plans that come next."""
+    return {
+        "margins": [dataclasses.asdict(margin) for margin in found.margins],
+        "cliffs": [{**dataclasses.asdict(cliff), "ratio": cliff.ratio} for cliff in found.cliffs],
+        "neighbours": [dataclasses.asdict(neighbour) for neighbour in found.neighbours],
+        "savings": [dataclasses.asdict(saving) for saving in found.savings],
+        "next_best": [fleet_json(plan) for plan in found.next_best],
     }
 
 

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Iterable, Sequence
 
-from rich import box
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -16,6 +15,8 @@ from fleetopt.planner.problem import Problem
 from fleetopt.planner.proof import PoolEvidence, Proof
 from fleetopt.planner.published import PublishedBaseline
 from fleetopt.reporting import formatting
+from fleetopt.reporting.certificate import certificate_tables
+from fleetopt.reporting.layout import facts, fleet_cells, pool_count, table
 
 UNPRICED = "no price"
 
@@ -32,16 +33,18 @@ def answer_tables(answer: Answer) -> RenderableType:
         return Padding(Group(heading, Text(), *_no_plan(answer)), (1, 0))
     parts: list[RenderableType] = [heading, Text(), _pools_table(answer, answer.plan), Text()]
     parts += [_facts_table(answer, answer.plan), Text(), _fleets_table(answer)]
+    if answer.certificate is not None and answer.result.plan is not None:
+        parts += [Text(), *certificate_tables(answer.certificate, answer.result.plan)]
     if answer.frontier:
         parts += [Text(), _frontier_table(answer.frontier)]
-    parts += [Text(note, style="dim") for note in _notes(answer)]
+    parts += [Text(), *(Text(note, style="dim") for note in _notes(answer))]
     return Padding(Group(*parts), (1, 0))
 
 
 def _no_plan(answer: Answer) -> list[RenderableType]:
     """What rules every plan out, the nearest that does not, and the plan that there is then."""
     found = answer.result.infeasibility
-    grid = _grid()
+    grid = facts()
     grid.add_row("No plan", Text(f"{answer.result.reason}."))
     if found is None or not found.nearest:
         return [grid]
@@ -50,14 +53,6 @@ def _no_plan(answer: Answer) -> list[RenderableType]:
         return [grid]
     grid.add_row("Then", "the plan below")
     return [grid, Text(), _pools_table(answer, found.plan), Text(), _facts_table(answer, found.plan)]
-
-
-def _grid() -> Table:
-    """An empty table of names and values."""
-    grid = Table.grid(padding=(0, 2, 0, 0))
-    grid.add_column(no_wrap=True, style="bold")
-    grid.add_column(overflow="fold")
-    return grid
 
 
 def problem_heading(problem: Problem, varied: str = "") -> str:
@@ -71,14 +66,6 @@ def problem_heading(problem: Problem, varied: str = "") -> str:
     if math.isfinite(slo.tpot_p99_s) and varied != "slo-tpot-p99":
         parts.append(f"P99 time per output token of at most {slo.tpot_p99_s:g} s")
     return ", ".join(parts)
-
-
-def table(*columns: str, right: Iterable[str] = ()) -> Table:
-    """An empty table without a frame; columns named in ``right`` are numbers."""
-    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 2, 0, 0))
-    for name in columns:
-        made.add_column(name, overflow="fold", vertical="top", justify="right" if name in right else "left")
-    return made
 
 
 def _pools_table(answer: Answer, plan: FleetPlan) -> Table:
@@ -144,7 +131,7 @@ def _simulated_rows(answer: Answer) -> dict[str, Callable[[PoolPlan], str]]:
 
 def _facts_table(answer: Answer, plan: FleetPlan) -> Table:
     """Name and value of what is of the whole fleet."""
-    grid = _grid()
+    grid = facts()
     if plan.usd_per_hour:
         yearly = formatting.usd(plan.usd_per_hour * HOURS_PER_YEAR)
         grid.add_row("Cost", f"{formatting.usd(plan.usd_per_hour)} per hour, {yearly} per year")
@@ -191,9 +178,9 @@ def _fleets_table(answer: Answer) -> Table:
         "Compared with", "Boundary", "Gamma", "Replicas", "Per hour", "Plan saves", right=("Per hour", "Plan saves")
     )
     plan = answer.plan
-    made.add_row("this plan", *_fleet_cells(plan), formatting.MISSING)
+    made.add_row("this plan", *fleet_cells(plan), formatting.MISSING)
     for name, fleet in baselines(answer).items():
-        made.add_row(name, *_fleet_cells(fleet), _saved(plan, fleet.usd_per_hour if fleet else None))
+        made.add_row(name, *fleet_cells(fleet), _saved(plan, fleet.usd_per_hour if fleet else None))
     if answer.published is not None:
         cells = _published_cells(answer.published)
         holds = _holds(answer.published, answer.problem)
@@ -205,9 +192,9 @@ def _fleets_table(answer: Answer) -> Table:
 
 def _frontier_table(points: Sequence[FrontierPoint]) -> Table:
     """A row per target at which a cheaper plan begins."""
-    made = table("P99 TTFT within", "Per hour", "Boundary", "Gamma", "Replicas", right=("P99 TTFT within", "Per hour"))
+    made = table("Target, P99 TTFT", "Per hour", "Boundary", "Gamma", "Replicas", right=("Target, P99 TTFT", "Per hour"))
     for point in points:
-        boundary, gamma, replicas, usd = _fleet_cells(point.plan)
+        boundary, gamma, replicas, usd = fleet_cells(point.plan)
         made.add_row(formatting.seconds(point.ttft_p99_s), usd, boundary, gamma, replicas.replace("\n", ", "))
     return made
 
@@ -221,30 +208,15 @@ def baselines(answer: Answer) -> dict[str, FleetPlan | None]:
     }
 
 
-def _fleet_cells(fleet: FleetPlan | None) -> tuple[str, ...]:
-    if fleet is None:
-        return ("none meets the targets", formatting.MISSING, formatting.MISSING, formatting.MISSING)
-    return (
-        "\n".join(formatting.count(tokens) for tokens in fleet.boundaries_tokens) or formatting.MISSING,
-        f"{fleet.gamma:g}" if fleet.boundaries_tokens else formatting.MISSING,
-        "\n".join(_pool_count(pool.name, pool.replicas, len(fleet.pools)) for pool in fleet.pools),
-        formatting.usd(fleet.usd_per_hour or None),
-    )
-
-
 def _published_cells(baseline: PublishedBaseline) -> tuple[str, ...]:
     plan = baseline.plan
     names = ("short", "long") if len(plan.pools) > 1 else ("all",)
     return (
         formatting.count(plan.boundary_tokens),
         f"{plan.gamma:g}" if plan.boundary_tokens else formatting.MISSING,
-        "\n".join(_pool_count(name, pool.gpus, len(names)) for name, pool in zip(names, plan.pools, strict=True)),
+        "\n".join(pool_count(name, pool.gpus, len(names)) for name, pool in zip(names, plan.pools, strict=True)),
         formatting.usd(baseline.usd_per_hour or None),
     )
-
-
-def _pool_count(name: str, replicas: int, pools: int) -> str:
-    return f"{name} {formatting.count(replicas)}" if pools > 1 else formatting.count(replicas)
 
 
 def _saved(plan: FleetPlan | None, usd_per_hour: float | None) -> str:

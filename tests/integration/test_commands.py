@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "data" / "samples"
 PLAN = ("plan", "--slo-ttft-p99", "1")
+WHATIF = ("whatif", "--cdf", "azure", "--slo-ttft-p99", "1", "--profile", "a100-llama2-7b")
 SIMULATE = ("simulate", "--profile", "a100-llama2-7b")
 
 
@@ -62,16 +63,49 @@ def test_ingest_balances_and_writes_both_files(tmp_path, sample, more):
     assert pl.read_parquet(tmp_path / "out" / "quarantine.parquet").height == balance["quarantined"]
 
 
-def test_plan_has_its_documented_keys_and_adds_up(trace):
-    plan = json_of("plan", "--cdf", "azure", "--rate", 100, "--slo-ttft-p99", 1.5, "--profile", "a100-llama2-7b")
-    keys = {"status", "reason", "boundaries_tokens", "gamma", "pools", "usd_per_hour", "baselines", "caveats"}
-    assert set(plan) == keys
+FLEET_KEYS = {
+    "boundaries_tokens",
+    "gamma",
+    "replicas",
+    "gpus",
+    "usd_per_hour",
+    "usd_per_year",
+    "commitment_saving_usd_per_hour",
+    "compression_usd_per_hour",
+    "pools",
+}
+PLAN_KEYS = FLEET_KEYS | {
+    "status",
+    "reason",
+    "infeasibility",
+    "published_predictions",
+    "baselines",
+    "certificate",
+    "frontier",
+    "verification",
+    "caveats",
+    "problem",
+}
+
+
+def test_plan_has_its_documented_keys_and_adds_up(trace, tmp_path):
+    figure = tmp_path / "cost.svg"
+    asked = ("plan", "--cdf", "azure", "--rate", 100, "--slo-ttft-p99", 1.5, "--profile", "a100-llama2-7b")
+    plan = json_of(*asked, "--frontier", "--figure", figure)
+    assert set(plan) == PLAN_KEYS
     assert plan["caveats"] == []
-    assert set(plan["baselines"]) == {"homogeneous", "pool_routing"}
-    assert plan["status"] == "feasible"
+    assert set(plan["baselines"]) == {"homogeneous", "pool_routing", "retrofit", "published"}
+    assert set(plan["baselines"]["homogeneous"]) == FLEET_KEYS
+    assert (plan["status"], plan["infeasibility"], plan["verification"]) == ("feasible", None, None)
     assert sum(pool["replicas"] for pool in plan["pools"]) * 2.21 == pytest.approx(plan["usd_per_hour"])
     assert sum(pool["arrival_rate_rps"] for pool in plan["pools"]) == pytest.approx(100)
     assert all(pool["ttft_p99_s"] <= 1.5 for pool in plan["pools"])
+    assert plan["usd_per_hour"] <= plan["baselines"]["homogeneous"]["usd_per_hour"]
+    savings = sum(saving["usd_per_hour"] for saving in plan["certificate"]["savings"])
+    assert savings == pytest.approx(plan["baselines"]["homogeneous"]["usd_per_hour"] - plan["usd_per_hour"])
+    costs = [point["usd_per_hour"] for point in plan["frontier"]]
+    assert costs == sorted(costs, reverse=True)
+    assert figure.read_text().startswith("<svg")
     of_trace = json_of("plan", "--cdf", trace, "--rate", 5, "--slo-ttft-p99", 1.5, "--profile", "a100-llama2-7b")
     assert of_trace["status"] == "feasible"
 
@@ -80,8 +114,34 @@ def test_an_infeasible_plan_is_an_answer_and_not_an_error(tmp_path):
     cdf = tmp_path / "cdf.json"
     cdf.write_text(json.dumps({"cdf": [[1000, 0.5], [8000, 1.0]]}))
     plan = json_of("plan", "--cdf", cdf, "--rate", 1, "--slo-ttft-p99", 0.05, "--profile", "a100-llama2-7b")
+    assert set(plan) == PLAN_KEYS
     assert (plan["status"], plan["pools"], plan["usd_per_hour"]) == ("infeasible", [], None)
     assert "idle" in plan["reason"]
+    nearest = 0.05 * plan["infeasibility"]["ttft_factor"]
+    assert plan["infeasibility"]["plan"]["pools"]
+    asked = ("plan", "--cdf", cdf, "--rate", 1, "--profile", "a100-llama2-7b", "--slo-ttft-p99")
+    assert json_of(*asked, 1.02 * nearest)["status"] == "feasible"
+    assert json_of(*asked, 0.98 * nearest)["status"] == "infeasible"
+
+
+def test_a_verified_plan_carries_its_evidence(trace):
+    asked = ("--cdf", trace, "--rate", 5, "--slo-ttft-p99", 1.5, "--profile", "a100-llama2-7b", "--max-pools", 1)
+    plan = json_of("plan", *asked, "--verify")
+    assert plan["verification"]["verdict"] == "confirmed"
+    assert [item["pool"] for item in plan["verification"]["evidence"]] == ["all"]
+    assert plan["verification"]["evidence"][0]["ttft_p99_upper_s"] <= 1.5
+
+
+def test_whatif_plans_every_point(tmp_path):
+    figure = tmp_path / "rate.png"
+    asked = ("--cdf", "azure", "--slo-ttft-p99", 1.5, "--profile", "a100-llama2-7b", "--sweep", "rate=10:40:3")
+    found = json_of("whatif", *asked, "--figure", figure)
+    assert set(found) == {"sweep", "profile", "points"}
+    assert [point["value"] for point in found["points"]] == pytest.approx([10, 20, 40])
+    assert all(set(point) >= FLEET_KEYS | {"status", "reason", "change"} for point in found["points"])
+    costs = [point["usd_per_hour"] for point in found["points"]]
+    assert costs == sorted(costs)
+    assert figure.read_bytes().startswith(b"\x89PNG")
 
 
 def test_simulate_prints_json_alone_and_loads_nothing_that_is_slow_to_import(trace):
@@ -117,12 +177,12 @@ def test_the_version_is_that_of_the_package():
 def readme_commands() -> list[str]:
     text = (ROOT / "README.md").read_text()
     lines = [line for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL) for line in block.splitlines()]
-    return [line for line in lines if re.match(r"\.venv/bin/fleetopt (ingest|plan|simulate|compare) ", line)]
+    return [line for line in lines if re.match(r"\.venv/bin/fleetopt (ingest|plan|whatif|simulate|compare) ", line)]
 
 
 def test_the_commands_of_the_readme_run(tmp_path):
     commands = readme_commands()
-    assert len(commands) >= 6
+    assert len(commands) >= 9
     for command in commands:
         arguments = [argument.replace("sample-out", str(tmp_path)) for argument in shlex.split(command)[1:]]
         result = fleetopt(*arguments)
@@ -149,6 +209,12 @@ def test_compare_prints_differences_as_json(trace):
         ([*PLAN, "--cdf", "azure", "--rate", "1", "--profile", "b200"], "b200"),
         ([*PLAN, "--cdf", "azure", "--rate", "-1", "--profile", "a100-llama2-7b"], "-1"),
         (["plan", "--cdf", "azure"], "--rate"),
+        ([*PLAN, "--cdf", "azure", "--rate", "1", "--profile", "a100-llama2-7b", "--figure", "{tmp}/o/a.svg"], "a.svg"),
+        ([*PLAN, "--cdf", "azure", "--rate", "1", "--profile", "a100-llama2-7b", "--slots", "some"], "--slots"),
+        ([*PLAN, "--cdf", "azure", "--rate", "1", "--profile", "a100-llama2-7b", "--price", "2"], "--price"),
+        ([*WHATIF, "--sweep", "speed=1:2:3"], "--sweep"),
+        ([*WHATIF, "--sweep", "gpu"], "--rate: is missing"),
+        ([*WHATIF, "--sweep", "rate=1:2:3", "--figure", "{tmp}/a.txt"], ".svg"),
         ([*SIMULATE, "--trace", "{tmp}/empty.csv", "--replicas", "1"], "Parquet"),
         ([*SIMULATE, "--trace", "{trace}", "--replicas", "0"], "replicas"),
         ([*SIMULATE, "--trace", "{trace}", "--replicas", "1", "--router", "x"], "router"),

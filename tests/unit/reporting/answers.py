@@ -3,6 +3,7 @@
 import math
 
 from fleetopt.planner.answer import Answer
+from fleetopt.planner.certificate import Certificate, CostCliff, Neighbour, PoolMargin, Saving
 from fleetopt.planner.frontier import FrontierPoint
 from fleetopt.planner.plan import Candidate, FleetPlan, Infeasibility, PlanResult
 from fleetopt.planner.problem import Offer, Problem, Slo
@@ -56,6 +57,35 @@ PUBLISHED = PublishedBaseline(
 )
 
 
+CERTIFICATE = Certificate(
+    margins=(
+        PoolMargin(name="short", step_rps=40.0, usd_per_rps_less=0.9, usd_per_rps_more=1.1, binding="P99 TTFT"),
+        PoolMargin(name="long", step_rps=5.0, usd_per_rps_less=None, usd_per_rps_more=4.4, binding="load of the slots"),
+    ),
+    cliffs=(
+        CostCliff(
+            boundary_tokens=4096,
+            below="short",
+            above="long",
+            usd_per_request_below=0.0004,
+            usd_per_request_above=0.0012,
+            slots_below=46,
+            slots_above=17,
+        ),
+    ),
+    neighbours=(
+        Neighbour(boundaries_tokens=(3072,), usd_per_hour=58.0),
+        Neighbour(boundaries_tokens=(6144,), usd_per_hour=None),
+    ),
+    savings=(
+        Saving(cause="routing", usd_per_hour=28.14),
+        Saving(cause="compression", usd_per_hour=8.04),
+        Saving(cause="GPU types", usd_per_hour=0.0),
+    ),
+    next_best=(ROUTED, ONE_POOL),
+)
+
+
 def answer(plan: FleetPlan | None = TWO_POOLS, *, is_verified: bool = False, reason: str = "too [b]slow") -> Answer:
     """An answer with all baselines; without a plan it is infeasible."""
     result = PlanResult(plan=plan, infeasibility=None if plan else Infeasibility(binding=reason, nearest=NEAREST))
@@ -78,6 +108,7 @@ def answer(plan: FleetPlan | None = TWO_POOLS, *, is_verified: bool = False, rea
         if plan
         else {},
         caveats=("long pool: the KV cache is scarce",) if plan else (),
+        certificate=CERTIFICATE if plan else None,
         frontier=(FrontierPoint(ttft_p99_s=0.4, plan=ONE_POOL), FrontierPoint(ttft_p99_s=0.5, plan=TWO_POOLS))
         if plan
         else (),

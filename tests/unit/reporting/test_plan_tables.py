@@ -64,6 +64,21 @@ def test_a_verified_plan_says_what_the_simulator_found():
     assert "CONFIRMED: in every pool the upper 95 % bound" in text
 
 
+def test_the_certificate_says_why():
+    text = words(printed(answer_tables(answer()), 100))
+    assert "routing $28.14, compression $8.04, GPU types $0.00 per hour, from one pool on" in text
+    assert "1 request/s more costs $1.10 per hour, 1 less saves $0.90; set by: P99 TTFT" in text
+    assert "1 less saves unknown" in text
+    assert "costs $0.40 per 1,000 in the short pool, $1.20 per 1,000 in the long pool: 3.00 times" in text
+    assert "boundary down 3,072 1.5 - $58.00 3.1 %" in text
+    assert "boundary up 6,144 1.5 - infeasible -" in text
+    assert "next best 1 4,096 1" in text
+    found = answer_json(answer())["certificate"]
+    assert found["cliffs"][0]["ratio"] == pytest.approx(3.0)
+    assert [plan["usd_per_hour"] for plan in found["next_best"]] == pytest.approx([64.32, 92.46])
+    assert found["savings"][0] == {"cause": "routing", "usd_per_hour": 28.14}
+
+
 def test_price_of_commitments_and_compression():
     text = words(printed(answer_tables(answer(THREE_POOLS))))
     assert "committed prices take $8.04 per hour off" in text

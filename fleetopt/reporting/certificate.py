@@ -61,7 +61,9 @@ def _thousand(usd_per_request: float) -> str:
 
 def _others(certificate: Certificate, plan: FleetPlan) -> Any:
     """A row per plan next to this one: the boundary moved by one candidate, and the next best of all."""
-    made = table("Other plans", "Boundary", "Gamma", "Replicas", "Per hour", "Costs more", right=("Per hour", "Costs more"))
+    made = table(
+        "Other plans", "Boundary", "Gamma", "Replicas", "Per hour", "Costs more", right=("Per hour", "Costs more")
+    )
     for other in certificate.neighbours:
         is_higher = other.boundaries_tokens > plan.boundaries_tokens
         name = "boundary up" if is_higher else "boundary down"

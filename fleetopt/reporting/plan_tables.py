@@ -192,7 +192,9 @@ def _fleets_table(answer: Answer) -> Table:
 
 def _frontier_table(points: Sequence[FrontierPoint]) -> Table:
     """A row per target at which a cheaper plan begins."""
-    made = table("Target, P99 TTFT", "Per hour", "Boundary", "Gamma", "Replicas", right=("Target, P99 TTFT", "Per hour"))
+    made = table(
+        "Target, P99 TTFT", "Per hour", "Boundary", "Gamma", "Replicas", right=("Target, P99 TTFT", "Per hour")
+    )
     for point in points:
         boundary, gamma, replicas, usd = fleet_cells(point.plan)
         made.add_row(formatting.seconds(point.ttft_p99_s), usd, boundary, gamma, replicas.replace("\n", ", "))

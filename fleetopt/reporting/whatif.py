@@ -17,8 +17,8 @@ from fleetopt.planner.problem import Problem
 from fleetopt.planner.whatif import Quantity, SweepPoint
 from fleetopt.reporting import formatting
 from fleetopt.reporting.drawing import ALARM, COLOURS, GREY, STYLE, WIDTH_IN
-from fleetopt.reporting.plan_json import NO_FLEET, Json, fleet_json
 from fleetopt.reporting.layout import table
+from fleetopt.reporting.plan_json import NO_FLEET, Json, fleet_json
 from fleetopt.reporting.plan_tables import problem_heading
 
 _POOLS = ("all", "short", "middle", "long")

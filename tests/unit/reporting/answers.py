@@ -36,7 +36,6 @@ def published_pool(gpus: int, ttft_p99_s: float) -> PublishedPool:
         slots_per_gpu=128,
         arrival_rate_rps=41.2,
         service_s=3.0,
-        service_variation=0.5,
         utilization=0.8,
         wait_p99_s=0.0,
         ttft_p99_s=ttft_p99_s,

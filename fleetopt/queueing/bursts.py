@@ -266,6 +266,16 @@ def _clumped_tpot(work: RequestWork, state: PoolState, replicas: int, excess: fl
     )
 
 
+def _mean_occupancy(states: tuple[PoolState, ...], arrivals: np.ndarray, time: np.ndarray) -> Occupancy:
+    most = max(len(state.occupancy.over_time) for state in states)  # each goes as far as it has to
+    rows = np.zeros((len(states), 3, most))
+    for row, state in zip(rows, states, strict=True):
+        row[:, : len(state.occupancy.over_time)] = state.occupancy.rows
+    return Occupancy(
+        over_time=time @ rows[:, 0], found=arrivals @ rows[:, 1], found_after_departure=arrivals @ rows[:, 2]
+    )
+
+
 def _mean_state(states: tuple[PoolState, ...], arrivals: np.ndarray, time: np.ndarray) -> PoolState:
     def mean(name: str, weight: np.ndarray) -> float:
         return float(np.average([getattr(state, name) for state in states], weights=weight))
@@ -276,13 +286,7 @@ def _mean_state(states: tuple[PoolState, ...], arrivals: np.ndarray, time: np.nd
     spread_s2 = np.average([(state.decode_found_s - decode_s) ** 2 for state in states], weights=busy)
     return replace(
         states[0],
-        occupancy=Occupancy(
-            over_time=np.average([state.occupancy.over_time for state in states], axis=0, weights=time),
-            found=np.average([state.occupancy.found for state in states], axis=0, weights=arrivals),
-            found_after_departure=np.average(
-                [state.occupancy.found_after_departure for state in states], axis=0, weights=arrivals
-            ),
-        ),
+        occupancy=_mean_occupancy(states, arrivals, time),
         iteration_s=float(busy.sum() / iterations.sum()),
         busy=float(busy.sum()),
         running=mean("running", time),

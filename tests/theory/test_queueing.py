@@ -2,9 +2,6 @@
 
 import numpy as np
 import pytest
-from fleetopt.queueing.replica import open_prefill_queue, prefill_queue
-from fleetopt.queueing.response import _passed
-from fleetopt.queueing.routing import least_loaded_occupancy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats

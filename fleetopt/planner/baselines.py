@@ -12,13 +12,13 @@ RETROFIT_GAMMA = 1.5
 def homogeneous(problem: Problem) -> FleetPlan | None:
     """The cheapest fleet of one pool; None where there is none."""
     choice, _ = cheapest(problem, most_pools=1)
-    return choice and describe(problem, choice)
+    return None if choice is None else describe(problem, choice)
 
 
 def pool_routing(problem: Problem) -> FleetPlan | None:
     """The cheapest fleet of two pools that compresses nothing; None where there is none."""
     choice, _ = cheapest(problem, fewest_pools=2, most_pools=2, gammas=(1.0,))
-    return choice and describe(problem, choice)
+    return None if choice is None else describe(problem, choice)
 
 
 def retrofit(problem: Problem) -> FleetPlan | None:

@@ -232,7 +232,8 @@ def _neighbours(problem: Problem, plan: FleetPlan) -> tuple[Neighbour, ...]:
             boundaries = (*plan.boundaries_tokens[:place], candidates[moved], *plan.boundaries_tokens[place + 1 :])
             if len(set(boundaries)) == len(boundaries):
                 other = size_cell(problem, boundaries, plan.gamma).plan
-                found.append(Neighbour(boundaries_tokens=boundaries, usd_per_hour=other and other.usd_per_hour))
+                usd_per_hour = None if other is None else other.usd_per_hour
+                found.append(Neighbour(boundaries_tokens=boundaries, usd_per_hour=usd_per_hour))
     return tuple(found)
 
 

@@ -59,7 +59,7 @@ def _plan_for(problem: Problem, target_s: float) -> FleetPlan | None:
     slo = replace(problem.slo, ttft_p99_s=target_s, pool_ttft_p99_s={})
     asked = replace(problem, slo=slo)
     choice, _ = cheapest(asked)
-    return choice and describe(asked, choice)
+    return None if choice is None else describe(asked, choice)
 
 
 def _tightest_target_s(problem: Problem) -> float | None:

@@ -11,8 +11,8 @@ from fleetopt.planner.mixture import split
 from fleetopt.planner.plan import FleetPlan, Infeasibility
 from fleetopt.planner.problem import LATE_SHARE, Problem, Slo
 
-_RESOLUTION = 1e-3
-"""Relative: the nearest feasible figure is found to this."""
+_RESOLUTION = 5e-3
+"""Relative; the model itself resolves times to about this."""
 _MOST_FACTOR = 1e9
 
 
@@ -120,11 +120,11 @@ def _slowest(problem: Problem, plan: FleetPlan) -> tuple[str, str, float]:
 
 def _plan(problem: Problem) -> FleetPlan | None:
     choice, _ = cheapest(problem)
-    return choice and describe(problem, choice)
+    return None if choice is None else describe(problem, choice)
 
 
 def least_factor(attempt: Callable[[float], FleetPlan | None]) -> tuple[float, FleetPlan] | None:
-    """The least factor above 1 with which a plan is feasible, to one part in a thousand, and the plan.
+    """The least factor above 1 with which a plan is feasible, to half a per cent, and the plan.
 
     Parameters
     ----------

@@ -112,7 +112,8 @@ def fit_work(problem: Problem, case: PoolCase) -> RequestWork | Unfit:
         reason = f"{profile.name} holds {profile.context_limit_tokens:,} tokens, the {name} pool needs {limit:,}"
         return Unfit(binding="context limit", reason=reason)
     required, mixture = PoolRequirements.of(problem, name), case.mixture
-    late = late_share(mixture.weight, mixture.prompt_tokens, request_coefficients(profile), required.ttft_p99_s)
+    coefficients = np.array(request_coefficients(profile))
+    late = late_share(mixture.weight, mixture.prompt_tokens, coefficients, required.ttft_p99_s)
     if late > LATE_SHARE:
         return Unfit(
             binding="P99 TTFT",

@@ -9,9 +9,9 @@ from fleetopt.evidence import plans as plans_module
 from fleetopt.evidence.plans import CellKey, Workload, infeasible_because, measure_plan, plan_cells, plan_grid
 from fleetopt.evidence.reference_fleets import cheaper_fleet, reference_fleets
 from fleetopt.planner import trials as trials_module
+from fleetopt.planner.baselines import homogeneous
 from fleetopt.planner.plan import PlanResult
 from fleetopt.planner.problem import Slo
-from fleetopt.planner.search import plan_fleet
 from fleetopt.planner.verification import Verifier
 from fleetopt.planner.work_floor import fewest_replicas
 from tests.unit.planner.samples import PROFILE, problem
@@ -45,7 +45,7 @@ def asked(*, rate_rps=15.0, **changes):
 
 
 def test_the_reference_is_the_cheapest_fleet_that_looking_everywhere_finds():
-    wanted = asked(rate_rps=6.0, slo_ttft_p99_s=3.0)
+    wanted = asked(rate_rps=5.0, slo_ttft_p99_s=3.0, gamma_step=0.2)
     verifier = Verifier(wanted, None, 1)
     found = cheaper_fleet(verifier, 1000.0)
     fleets = list(reference_fleets(wanted))
@@ -75,13 +75,10 @@ def test_a_feasible_cell_is_confirmed_and_held_against_the_cheapest_fleet():
 
 
 def test_a_plan_that_is_too_dear_fails(monkeypatch):
-    wasteful = {}
-
     def twice(wanted):
-        result = plan_fleet(wanted)
-        pools = tuple(replace(pool, replicas=2 * pool.replicas) for pool in result.homogeneous.pools)
-        wasteful["plan"] = replace(result.homogeneous, pools=pools)
-        return PlanResult(plan=wasteful["plan"])
+        plan = homogeneous(wanted)
+        pools = tuple(replace(pool, replicas=2 * pool.replicas, gpus=2 * pool.gpus) for pool in plan.pools)
+        return PlanResult(plan=replace(plan, pools=pools))
 
     monkeypatch.setattr(plans_module, "plan_fleet", twice)
     cell = measure_plan(KEY, chat(), [PROFILE], seed=1)

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 
 from fleetopt.planner import trials as trials_module
+from fleetopt.planner.baselines import homogeneous
 from fleetopt.planner.mixture import split
 from fleetopt.planner.peak import PeakStream, pool_part
 from fleetopt.planner.problem import Slo
 from fleetopt.planner.proof import PEAK, REPLAY, replay_evidence
-from fleetopt.planner.recommend import cheapest_confirmed, recommend, sized_plans
+from fleetopt.planner.recommend import cheapest_confirmed, recommend
 from fleetopt.planner.search import plan_fleet
+from fleetopt.planner.surface import size_cell
 from fleetopt.planner.trials import Targets
 from fleetopt.planner.verification import Verifier, resolution, smallest_confirmed
 from fleetopt.simulator import simulate
@@ -34,16 +36,14 @@ def day_of(asked, *, rate_rps=5.0, n=2000, seed=9):
 
 def with_loaded(plan, *loaded_replicas):
     pools = tuple(
-        replace(pool, replicas=loaded + pool.spare_replicas)
+        replace(pool, replicas=loaded + pool.spare_replicas, gpus=loaded + pool.spare_replicas)
         for pool, loaded in zip(plan.pools, loaded_replicas, strict=True)
     )
     return replace(plan, pools=pools)
 
 
 def two_pools(asked, boundary=2048, gamma=1.2):
-    return next(
-        plan for plan in sized_plans(plan_fleet(asked)) if plan.boundaries_tokens == (boundary,) and plan.gamma == gamma
-    )
+    return size_cell(asked, (boundary,), gamma).plan
 
 
 def test_a_confirmed_plan_meets_the_target_on_requests_it_has_not_seen():
@@ -59,7 +59,7 @@ def test_a_confirmed_plan_meets_the_target_on_requests_it_has_not_seen():
 @pytest.mark.parametrize("off", [-4, 0, 6])
 def test_wherever_it_begins_a_pool_ends_at_the_smallest_number_that_is_confirmed(off):
     asked = problem(rate_rps=60.0, slo_ttft_p99_s=1.2, max_utilization=1.0)
-    verifier, plan = Verifier(asked, None, 1), plan_fleet(asked).homogeneous
+    verifier, plan = Verifier(asked, None, 1), homogeneous(asked)
     loaded = plan.pools[0].loaded_replicas
     trials = verifier.trials(plan, 0, split(asked.lengths, (), 1.0)[0])
     found = smallest_confirmed(trials, loaded + off, floor=1)
@@ -70,7 +70,7 @@ def test_wherever_it_begins_a_pool_ends_at_the_smallest_number_that_is_confirmed
 
 def test_a_plan_that_is_too_large_is_trimmed_and_the_trim_is_told():
     asked = problem(rate_rps=60.0, slo_ttft_p99_s=1.2, max_utilization=1.0)
-    plan = plan_fleet(asked).homogeneous
+    plan = homogeneous(asked)
     large = with_loaded(plan, plan.pools[0].loaded_replicas + 5)
     proved = Verifier(asked, None, 1).prove(large)
     assert proved.verdict == "confirmed"
@@ -81,7 +81,7 @@ def test_a_plan_that_is_too_large_is_trimmed_and_the_trim_is_told():
 
 def test_a_plan_that_is_too_small_is_repaired_and_the_repair_is_told():
     asked = problem(rate_rps=20.0, slo_ttft_p99_s=1.2, max_utilization=1.0)
-    plan = plan_fleet(asked).homogeneous
+    plan = homogeneous(asked)
     small = with_loaded(plan, plan.pools[0].loaded_replicas - 1)
     proved = Verifier(asked, None, 1).prove(small)
     assert proved.verdict == "confirmed"
@@ -91,7 +91,7 @@ def test_a_plan_that_is_too_small_is_repaired_and_the_repair_is_told():
 
 def test_no_pool_is_trimmed_below_what_the_utilisation_cap_asks_for():
     asked = problem(rate_rps=60.0, slo_ttft_p99_s=30.0, max_utilization=0.5)
-    plan = plan_fleet(asked).homogeneous
+    plan = homogeneous(asked)
     large = with_loaded(plan, plan.pools[0].loaded_replicas + 5)
     proved = Verifier(asked, None, 1).prove(large)
     assert proved.plan.pools[0].loaded_replicas == plan.pools[0].loaded_replicas
@@ -100,7 +100,7 @@ def test_no_pool_is_trimmed_below_what_the_utilisation_cap_asks_for():
 
 def test_a_target_that_replicas_cannot_mend_is_refuted_and_says_so():
     asked = problem(rate_rps=20.0)
-    plan = plan_fleet(asked).homogeneous
+    plan = homogeneous(asked)
     hopeless = replace(asked, slo=Slo(ttft_p99_s=0.2))
     proved = Verifier(hopeless, None, 1).prove(plan)
     assert proved.verdict == "refuted"
@@ -110,7 +110,7 @@ def test_a_target_that_replicas_cannot_mend_is_refuted_and_says_so():
 
 def test_a_number_that_plainly_fails_takes_one_replication_and_none_is_confirmed_by_fewer_than_ten():
     asked = problem(rate_rps=60.0, slo_ttft_p99_s=1.2, max_utilization=1.0)
-    verifier, plan = Verifier(asked, None, 1), plan_fleet(asked).homogeneous
+    verifier, plan = Verifier(asked, None, 1), homogeneous(asked)
     loaded = plan.pools[0].loaded_replicas
     trials = verifier.trials(plan, 0, split(asked.lengths, (), 1.0)[0])
     half = trials.evidence(loaded // 2)[0]
@@ -143,7 +143,7 @@ def test_a_shorter_peak_stream_is_the_beginning_of_a_longer_one():
 
 def test_a_day_of_few_requests_cannot_confirm_alone_but_does_not_stand_in_the_way():
     asked = problem(rate_rps=20.0)
-    proved = Verifier(asked, day_of(asked, n=50), 1).prove(plan_fleet(asked).homogeneous)
+    proved = Verifier(asked, day_of(asked, n=50), 1).prove(homogeneous(asked))
     replay = next(item for item in proved.evidence if item.scenario == REPLAY)
     assert replay.verdict == "undecided"
     assert "50 requests are too few" in replay.note
@@ -152,7 +152,7 @@ def test_a_day_of_few_requests_cannot_confirm_alone_but_does_not_stand_in_the_wa
 
 def test_a_day_that_the_peak_does_not_cover_adds_replicas():
     asked = problem(rate_rps=20.0, slo_ttft_p99_s=1.2)
-    plan = plan_fleet(asked).homogeneous
+    plan = homogeneous(asked)
     without = Verifier(asked, None, 1).prove(plan)
     busier = day_of(asked, rate_rps=32.0, n=6000)
     proved = Verifier(asked, busier, 1).prove(plan)
@@ -164,7 +164,7 @@ def test_a_day_that_the_peak_does_not_cover_adds_replicas():
 
 def test_a_target_of_the_time_per_token_is_verified_too():
     asked = problem(rate_rps=20.0, max_utilization=1.0)
-    plan = plan_fleet(asked).homogeneous
+    plan = homogeneous(asked)
     free = Verifier(asked, None, 1).prove(plan)
     trials = Verifier(asked, None, 1).trials(plan, 0, split(asked.lengths, (), 1.0)[0])
     trials.targets = Targets(ttft_p99_s=asked.slo.ttft_p99_s, tpot_p99_s=10.0)
@@ -204,7 +204,7 @@ def test_a_recommendation_needs_neither_a_day_nor_an_upper_band():
 
 def test_a_contender_that_the_model_ranks_behind_wins_if_the_simulator_confirms_it_cheaper():
     asked = problem(rate_rps=20.0, slo_ttft_p99_s=4.0, max_utilization=1.0)
-    plan = plan_fleet(asked).homogeneous
+    plan = homogeneous(asked)
     verifier = Verifier(asked, None, 1)
     dear = verifier.prove(with_loaded(two_pools(asked), 30, 30))
     dear = replace(dear, plan=with_loaded(two_pools(asked), 30, 30))
@@ -216,7 +216,7 @@ def test_a_contender_that_the_model_ranks_behind_wins_if_the_simulator_confirms_
 def test_a_short_look_dismisses_only_what_cannot_hold_for_less():
     asked = problem(rate_rps=60.0, slo_ttft_p99_s=1.2, max_utilization=1.0)
     verifier = Verifier(asked, None, 1)
-    best = verifier.prove(plan_fleet(asked).homogeneous).plan
+    best = verifier.prove(homogeneous(asked)).plan
     larger = with_loaded(best, best.pools[0].loaded_replicas + 3)
     assert verifier.cannot_undercut(larger, best.usd_per_hour)
     assert not verifier.cannot_undercut(larger, best.usd_per_hour + 2 * best.pools[0].profile.usd_per_replica_hour)
@@ -225,7 +225,7 @@ def test_a_short_look_dismisses_only_what_cannot_hold_for_less():
 
 def test_a_fleet_far_too_small_for_a_high_rate_is_not_confirmed_because_the_run_was_short():
     asked = problem(rate_rps=300.0, slo_ttft_p99_s=4.0)
-    plan = plan_fleet(asked).homogeneous
+    plan = homogeneous(asked)
     trials = Verifier(asked, None, 1).trials(plan, 0, split(asked.lengths, (), 1.0)[0])
     loaded = plan.pools[0].loaded_replicas
     assert trials.verdict(loaded) == "confirmed"

@@ -75,6 +75,8 @@ class PlanCell:
         The last: of the cheapest fleet known to be confirmed; nan where there is none.
     modelled_verdict, verdict : str
         Of the model's plan as it came, and after verification.
+    is_other : bool
+        Whether verification preferred other boundaries, another band or other GPU types to those of the model's plan.
     added, trimmed : int
         Replicas that verification added to pools of the model's plan and took off others.
     plans_proved, plans_dismissed : int
@@ -98,6 +100,7 @@ class PlanCell:
     usd_per_replica_hour: float = math.nan
     modelled_verdict: str = ""
     verdict: str = ""
+    is_other: bool = False
     added: int = 0
     trimmed: int = 0
     plans_proved: int = 0
@@ -248,6 +251,7 @@ def measure_plan(key: CellKey, workload: Workload, profiles: Sequence[GpuProfile
         usd_per_replica_hour=max(pool.profile.usd_per_replica_hour for pool in best.plan.pools),
         modelled_verdict=_verdict_as_it_came(result.plan, problem, verifier),
         verdict=best.verdict,
+        is_other=_layout(best.plan) != _layout(result.plan),
         added=sum(change for change in changes if change > 0),
         trimmed=-sum(change for change in changes if change < 0),
         plans_proved=1 + n_proved,
@@ -321,6 +325,11 @@ def _problem(key: CellKey, workload: Workload, profiles: Sequence[GpuProfile]) -
         spare_replicas=0,
         max_gamma=1.5,
     )
+
+
+def _layout(plan: FleetPlan) -> tuple[object, ...]:
+    """All of a plan but its numbers of replicas."""
+    return plan.boundaries_tokens, plan.gamma, tuple(pool.profile for pool in plan.pools)
 
 
 def _changes(plan: FleetPlan, proof: Proof) -> list[int]:

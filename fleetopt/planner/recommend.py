@@ -1,5 +1,6 @@
 """From a problem to a recommendation: search, proof of the best plans and the baselines, replicas at the upper band."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -16,8 +17,10 @@ from fleetopt.planner.verification import Verifier, offer_of, price, replica_pri
 from fleetopt.planner.work_floor import fewest_replicas, pool_work
 from fleetopt.workload.trace import Trace
 
-_MOST_CONTENDERS, _MOST_DISMISSED = 5, 10
+_MOST_CONTENDERS, _MOST_DISMISSED = 8, 20
 """Plans next to the optimum that are proved, and that are looked at only shortly."""
+_MOST_PER_BOUNDARY = 2
+"""Bands around one boundary are alike: what the simulator finds of one it finds of the next."""
 _SAME = 1e-9
 
 
@@ -140,15 +143,19 @@ def cheapest_confirmed(
     Notes
     -----
     The model ranks plans, and the simulator may rank them otherwise. A contender is looked at if the fewest replicas
-    that its work allows would cost less than the cheapest fleet so far; the first five in the order of the model's
-    price that are, and up to ten that the short look of `Verifier.cannot_undercut` dismisses.
+    that its work allows would cost less than the cheapest fleet so far. The first eight in the order of the model's
+    price are proved, at most two with the same boundaries; up to twenty more the short look of
+    `Verifier.cannot_undercut` dismisses.
     """
     confirmed = [proof for proof in proofs if proof.verdict == "confirmed"]
     best = min(confirmed, key=_rank, default=None)
     proved = dismissed = 0
+    tried = Counter(proof.plan.boundaries_tokens for proof in proofs)
     for plan in contenders:
         if proved == _MOST_CONTENDERS or dismissed == _MOST_DISMISSED:
             break
+        if tried[plan.boundaries_tokens] >= _MOST_PER_BOUNDARY:
+            continue
         if best is not None:
             if least_price(plan, verifier.problem) >= price(best.plan) * (1 - _SAME):
                 continue
@@ -158,6 +165,7 @@ def cheapest_confirmed(
         on_progress(f"next best plan {proved + 1}: boundaries {plan.boundaries_tokens}, gamma {plan.gamma:g}")
         proof = verifier.prove(plan)
         proved += 1
+        tried[plan.boundaries_tokens] += 1
         if proof.verdict == "confirmed" and (best is None or _rank(proof) < _rank(best)):
             best = proof
     return best, proved, dismissed

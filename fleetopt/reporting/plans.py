@@ -16,11 +16,11 @@ from fleetopt.evidence.plans import MOST_EXCESS, CellKey, PlanCell
 from fleetopt.reporting import formatting
 
 _MEANING = (
-    "Plan: loaded replicas by the model, then after verification. Held: whether the simulator confirms the plan as it "
-    "came, and after verification (95 % upper bound over at least 10 replications, every pool). Excess: price of the "
-    "verified plan over the cheapest confirmed fleet known; 0 also where cheaper ones could save less than 2 %. "
-    "Target: multiple of the workload's own unloaded P99 TTFT. Poisson arrivals, least-loaded; no cap on utilisation, "
-    "no spares, gamma up to 1.5, every request compressible at no cost."
+    "A plan holds if the 95 % upper bound of the P99 TTFT over at least 10 replications is within the target in every "
+    "pool, as the model gave it or with the replicas that verification added. Excess: price of the verified plan over "
+    "the cheapest confirmed fleet known; 0 also where cheaper ones could save less than 2 %; it fails above 5 % and "
+    "one replica. Target: multiple of the workload's own unloaded P99 TTFT. Poisson arrivals, least-loaded; no cap on "
+    "utilisation, no spares, gamma up to 1.5, every request compressible at no cost."
 )
 _SETTLED = 1e-9
 
@@ -35,18 +35,17 @@ def plans_table(cells: Sequence[PlanCell]) -> RenderableType:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("Workload", overflow="fold")
     table.add_column("GPUs", overflow="fold")
-    for title in ("req/s", "Target", "Model", "Added", "Trimmed", "Held", "Excess"):
-        table.add_column(title, justify="right", no_wrap=title != "Held")
+    for title in ("req/s", "Target", "Holds", "Added", "Trimmed", "Excess"):
+        table.add_column(title, justify="right", no_wrap=True)
     for cell in failures_first(cells):
         table.add_row(
             Text(cell.key.workload),
             Text(cell.key.hardware),
             f"{cell.key.arrival_rate_rps:g}",
             f"{cell.key.multiple:g} x",
-            Text(_money(cell.modelled_usd_per_hour)),
+            _held(cell),
             f"{cell.added}",
             f"{cell.trimmed}",
-            _held(cell),
             _excess(cell.excess),
         )
     parts: list[RenderableType] = [Text("The planner's plans in the simulator", style="bold"), Text()]
@@ -77,11 +76,10 @@ def summary(cells: Sequence[PlanCell]) -> list[str]:
     if plans:
         as_they_came = sum(cell.modelled_verdict == "confirmed" for cell in plans)
         repaired, trimmed = (sum(getattr(cell, name) > 0 for cell in plans) for name in ("added", "trimmed"))
-        others = sum(cell.verified_usd_per_hour < cell.modelled_usd_per_hour and not cell.trimmed for cell in plans)
+        others = sum(cell.is_other for cell in plans)
         lines.append(
             f"As the model gave them {as_they_came} of {len(plans)} plans hold; verification added replicas to "
-            f"{repaired}, took some off {trimmed}"
-            + (f", and preferred another, cheaper plan to {others}." if others else ".")
+            f"{repaired}, took some off {trimmed}, and preferred a plan of other boundaries, band or GPUs to {others}."
         )
     return lines
 
@@ -177,8 +175,10 @@ def cell_from_record(record: dict[str, Any]) -> PlanCell:
 
 def _held(cell: PlanCell) -> str:
     if not cell.is_feasible:
-        return "none, proved" if cell.is_infeasible_proved else "none, not proved"
-    return f"{cell.modelled_verdict}, {cell.verdict}"
+        return "none, proved" if cell.is_infeasible_proved else "none"
+    if cell.verdict != "confirmed":
+        return cell.verdict
+    return "as it came" if cell.modelled_verdict == "confirmed" else "repaired"
 
 
 def _priced(fleet: str, usd_per_hour: float) -> str:

@@ -1,7 +1,7 @@
 """What `fleetopt plan` prints: the plan by pool, the fleets it is compared with, what makes it the cheapest."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
@@ -16,7 +16,7 @@ from fleetopt.planner.proof import PoolEvidence, Proof
 from fleetopt.planner.published import PublishedBaseline
 from fleetopt.reporting import formatting
 from fleetopt.reporting.certificate import certificate_tables
-from fleetopt.reporting.layout import facts, fleet_cells, pool_count, table
+from fleetopt.reporting.layout import facts, fleet_cells, pool_count, short_names, table
 
 UNPRICED = "no price"
 
@@ -32,11 +32,12 @@ def answer_tables(answer: Answer) -> RenderableType:
     if answer.plan is None:
         return Padding(Group(heading, Text(), *_no_plan(answer)), (1, 0))
     parts: list[RenderableType] = [heading, Text(), _pools_table(answer, answer.plan), Text()]
-    parts += [_facts_table(answer, answer.plan), Text(), _fleets_table(answer)]
+    types = short_names([offer.profile.name for offer in answer.problem.offers])
+    parts += [_facts_table(answer, answer.plan), Text(), _fleets_table(answer, types)]
     if answer.certificate is not None and answer.result.plan is not None:
-        parts += [Text(), *certificate_tables(answer.certificate, answer.result.plan)]
+        parts += [Text(), *certificate_tables(answer.certificate, answer.result.plan, types)]
     if answer.frontier:
-        parts += [Text(), _frontier_table(answer.frontier)]
+        parts += [Text(), _frontier_table(answer.frontier, types)]
     parts += [Text(), *(Text(note, style="dim") for note in _notes(answer))]
     return Padding(Group(*parts), (1, 0))
 
@@ -172,17 +173,17 @@ def _band(plan: FleetPlan) -> str:
     return f"gamma {plan.gamma:g}: compressible requests of up to {plan.gamma:g} x a boundary go below it"
 
 
-def _fleets_table(answer: Answer) -> Table:
+def _fleets_table(answer: Answer, types: Mapping[str, str]) -> Table:
     """A row per fleet: the plan, and what one would buy without it."""
     made = table(
         "Compared with", "Boundary", "Gamma", "Replicas", "Per hour", "Plan saves", right=("Per hour", "Plan saves")
     )
     plan = answer.plan
-    made.add_row("this plan", *fleet_cells(plan), formatting.MISSING)
+    made.add_row("this plan", *fleet_cells(plan, types), formatting.MISSING)
     for name, fleet in baselines(answer).items():
-        made.add_row(name, *fleet_cells(fleet), _saved(plan, fleet.usd_per_hour if fleet else None))
+        made.add_row(name, *fleet_cells(fleet, types), _saved(plan, fleet.usd_per_hour if fleet else None))
     if answer.published is not None:
-        cells = _published_cells(answer.published)
+        cells = _published_cells(answer.published, types)
         holds = _holds(answer.published, answer.problem)
         made.add_row(
             "published model", *cells, _saved(plan, answer.published.usd_per_hour) if holds else "does not hold"
@@ -190,13 +191,13 @@ def _fleets_table(answer: Answer) -> Table:
     return made
 
 
-def _frontier_table(points: Sequence[FrontierPoint]) -> Table:
+def _frontier_table(points: Sequence[FrontierPoint], types: Mapping[str, str]) -> Table:
     """A row per target at which a cheaper plan begins."""
     made = table(
         "Target, P99 TTFT", "Per hour", "Boundary", "Gamma", "Replicas", right=("Target, P99 TTFT", "Per hour")
     )
     for point in points:
-        boundary, gamma, replicas, usd = fleet_cells(point.plan)
+        boundary, gamma, replicas, usd = fleet_cells(point.plan, types)
         made.add_row(formatting.seconds(point.ttft_p99_s), usd, boundary, gamma, replicas.replace("\n", ", "))
     return made
 
@@ -210,13 +211,16 @@ def baselines(answer: Answer) -> dict[str, FleetPlan | None]:
     }
 
 
-def _published_cells(baseline: PublishedBaseline) -> tuple[str, ...]:
+def _published_cells(baseline: PublishedBaseline, types: Mapping[str, str]) -> tuple[str, ...]:
     plan = baseline.plan
     names = ("short", "long") if len(plan.pools) > 1 else ("all",)
     return (
         formatting.count(plan.boundary_tokens),
         f"{plan.gamma:g}" if plan.boundary_tokens else formatting.MISSING,
-        "\n".join(pool_count(name, pool.gpus, len(names)) for name, pool in zip(names, plan.pools, strict=True)),
+        "\n".join(
+            pool_count(name, pool.gpus, len(names), types.get(baseline.profile, ""))
+            for name, pool in zip(names, plan.pools, strict=True)
+        ),
         formatting.usd(baseline.usd_per_hour or None),
     )
 
@@ -224,7 +228,7 @@ def _published_cells(baseline: PublishedBaseline) -> tuple[str, ...]:
 def _saved(plan: FleetPlan | None, usd_per_hour: float | None) -> str:
     if plan is None or not usd_per_hour:
         return formatting.MISSING
-    return formatting.percent(1 - plan.usd_per_hour / usd_per_hour)
+    return formatting.percent(round(1 - plan.usd_per_hour / usd_per_hour, 9))
 
 
 def _notes(answer: Answer) -> list[str]:
@@ -232,7 +236,7 @@ def _notes(answer: Answer) -> list[str]:
     notes = [
         "Predicted by the model with every spare replica down; not simulated (--verify does)."
         if answer.proof is None
-        else "Every spare replica is down. The plan and all but the published model's fleet are verified."
+        else "Every spare replica is down. The plan, one pool and two pools, routed, are verified; other fleets are not."
     ]
     if answer.published is not None:
         notes.append(published_note(answer.published, answer.problem))

@@ -17,7 +17,7 @@ from fleetopt.planner.problem import Problem
 from fleetopt.planner.whatif import Quantity, SweepPoint
 from fleetopt.reporting import formatting
 from fleetopt.reporting.drawing import ALARM, COLOURS, GREY, STYLE, WIDTH_IN
-from fleetopt.reporting.layout import table
+from fleetopt.reporting.layout import fleet_cells, short_names, table
 from fleetopt.reporting.plan_json import NO_FLEET, Json, fleet_json
 from fleetopt.reporting.plan_tables import problem_heading
 
@@ -42,11 +42,13 @@ def whatif_table(points: Sequence[SweepPoint], problem: Problem, quantity: Quant
         _COLUMNS[quantity], "Per hour", "One pool", "Replicas", "Boundary", "Gamma", "Change",
         right=(_COLUMNS[quantity] if quantity != "gpu" else "", "Per hour", "One pool"),
     )  # fmt: skip
+    types = short_names([offer.profile.name for offer in problem.offers]) if quantity != "gpu" else {}
     for point in points:
-        cells = _cells(point.plan) if point.plan else (formatting.MISSING, point.reason, "", "")
-        usd, *rest = cells
-        one_pool = _price(point.homogeneous)
-        made.add_row(_value(point.value, quantity), usd, one_pool, *rest, Text(point.change, style="bold"))
+        boundary, gamma, replicas, usd = fleet_cells(point.plan, types)
+        if point.plan is None:
+            boundary, replicas = formatting.MISSING, point.reason
+        one_pool, change = _price(point.homogeneous), Text(point.change, style="bold")
+        made.add_row(_value(point.value, quantity), usd, one_pool, Text(replicas), boundary, gamma, change)
     parts: list[RenderableType] = [
         Text(f"{_subject(quantity, profile)}. {problem_heading(problem, quantity)}", style="bold"),
         Text(),
@@ -72,18 +74,6 @@ def _value(value: float | str, quantity: Quantity) -> str:
     if quantity == "rate":
         return formatting.rate(value)
     return formatting.usd(value) if quantity == "price" else formatting.seconds(value)
-
-
-def _cells(plan: FleetPlan) -> tuple[str, str, str, str]:
-    names = len(plan.pools) > 1
-    return (
-        _price(plan),
-        "\n".join(
-            f"{pool.name} {formatting.count(pool.replicas)}" if names else f"{pool.replicas}" for pool in plan.pools
-        ),
-        "\n".join(formatting.count(tokens) for tokens in plan.boundaries_tokens) or formatting.MISSING,
-        f"{plan.gamma:g}" if plan.boundaries_tokens else formatting.MISSING,
-    )
 
 
 def _price(plan: FleetPlan | None) -> str:

@@ -7,12 +7,13 @@ from dataclasses import replace
 import pytest
 from rich.console import Console, RenderableType
 
+from fleetopt.planner.problem import Offer
 from fleetopt.reporting.drawing import figure_bytes
 from fleetopt.reporting.plan_figures import cost_map
 from fleetopt.reporting.plan_json import NO_FLEET, answer_json, fleet_json
 from fleetopt.reporting.plan_tables import answer_tables
-from tests.unit.reporting.answers import PUBLISHED, answer, cells
-from tests.unit.reporting.samples import ONE_POOL, ROUTED, THREE_POOLS, TWO_POOLS
+from tests.unit.reporting.answers import CERTIFICATE, PUBLISHED, answer, cells
+from tests.unit.reporting.samples import ONE_POOL, PROFILE, ROUTED, THREE_POOLS, TWO_POOLS
 
 
 def printed(renderable: RenderableType, width: int = 80) -> str:
@@ -77,6 +78,30 @@ def test_the_certificate_says_why():
     assert found["cliffs"][0]["ratio"] == pytest.approx(3.0)
     assert [plan["usd_per_hour"] for plan in found["next_best"]] == pytest.approx([64.32, 92.46])
     assert found["savings"][0] == {"cause": "routing", "usd_per_hour": 28.14}
+
+
+def test_several_gpu_types_are_told_apart_in_narrow_columns():
+    other = PROFILE.model_copy(update={"name": "fleetopt-a100"})
+    short, long = TWO_POOLS.pools
+    mixed = replace(TWO_POOLS, pools=(short, replace(long, profile=other)))
+    found = answer(mixed)
+    problem = replace(found.problem, offers=(Offer(profile=PROFILE), Offer(profile=other)))
+    text = words(printed(answer_tables(replace(found, problem=problem))))
+    assert "short 9 x fleetopt-h100" in text
+    named = [PROFILE.model_copy(update={"name": f"{gpu}-llama3.1-8b"}) for gpu in ("h100", "a100")]
+    offers = tuple(Offer(profile=profile) for profile in named)
+    pools = tuple(replace(pool, profile=profile) for pool, profile in zip(mixed.pools, named, strict=True))
+    found = replace(answer(replace(mixed, pools=pools)), problem=replace(problem, offers=offers))
+    text = words(printed(answer_tables(found)))
+    assert "short 9 x h100" in text
+    assert "long 5 x a100" in text
+
+
+def test_nothing_saved_is_said():
+    found = answer(ONE_POOL)
+    nothing = replace(CERTIFICATE, savings=tuple(replace(saving, usd_per_hour=0.0) for saving in CERTIFICATE.savings))
+    text = words(printed(answer_tables(replace(found, certificate=nothing))))
+    assert "nothing: one pool is as cheap as any fleet" in text
 
 
 def test_price_of_commitments_and_compression():

@@ -2,13 +2,14 @@ import doctest
 
 import pytest
 
-from fleetopt.reporting import formatting, wording
+from fleetopt.reporting import formatting, layout, wording
 from tests.unit.reporting.samples import ALL_DOCUMENTS, ONE_POOL, document
 
 
 def test_examples() -> None:
     assert doctest.testmod(formatting).failed == 0
     assert doctest.testmod(wording).failed == 0
+    assert doctest.testmod(layout).failed == 0
 
 
 @pytest.mark.parametrize(

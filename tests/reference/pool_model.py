@@ -101,7 +101,7 @@ def found_alone(work: SimpleNamespace, state: SimpleNamespace, rate: float, vari
 
 def open_prefill_queue(work: SimpleNamespace, rate: float, longest: int) -> tuple[np.ndarray, np.ndarray]:
     in_queue, counts = np.arange(longest + 1), np.arange(work.slots + 1)
-    speed = replica_speed(work, work.step_s)
+    speed, last = replica_speed(work, work.step_s), longest
     decoding = np.full(longest + 1, rate * work.steps * speed.free_s[0])
     for _ in range(12):
         now = np.clip(decoding, 0.0, work.slots)
@@ -110,15 +110,20 @@ def open_prefill_queue(work: SimpleNamespace, rate: float, longest: int) -> tupl
         prefilling_s = at.base_s + completed * at.prefill_s
         serve_rps = np.where(in_queue == 0, 0.0, completed / prefilling_s)
         log_weight = np.concatenate([[0.0], np.cumsum(np.log(rate / serve_rps[1:]))])
-        probability = np.exp(log_weight - log_weight.max())
+        probability = np.where(in_queue <= last, np.exp(log_weight - log_weight.max()), 0.0)
         probability /= probability.sum()
         finish_rps = 1 / (max(work.steps, 1e-9) * np.where(in_queue == 0, at.free_s, prefilling_s))
-        arrive_rps = np.full(longest + 1, rate)
+        rare = np.flatnonzero((probability < 1e-12 * np.cumsum(probability)) & (serve_rps > rate))
+        last = min([last, *rare])  # beyond, what is decoding stays the same
+        probability[last + 1 :] = 0.0
+        arrive_rps = np.full(last + 1, rate)
         arrive_rps[-1] = 0.0
-        bands = np.zeros((3, longest + 1))
-        bands[0, 1:], bands[2, :-1] = arrive_rps[:-1], serve_rps[1:]
-        bands[1] = -(arrive_rps + serve_rps + finish_rps)
-        before, decoding = decoding, linalg.solve_banded((1, 1), bands, -arrive_rps)
+        bands = np.zeros((3, last + 1))
+        bands[0, 1:], bands[2, :-1] = arrive_rps[:-1], serve_rps[1 : last + 1]
+        bands[1] = -(arrive_rps + serve_rps[: last + 1] + finish_rps[: last + 1])
+        before, decoding = decoding, np.zeros_like(decoding)
+        decoding[: last + 1] = linalg.solve_banded((1, 1), bands, -arrive_rps)
+        decoding[last + 1 :] = decoding[last]
         if probability @ np.abs(decoding - before) < 1e-3 * (probability @ decoding):
             break
     return probability, decoding
@@ -214,10 +219,10 @@ def what_is_left(
         seen_s = share @ np.minimum(service_s, found.patience_s)
         density = density + (1 - found.open_share) * (beyond(service_s) - unseen) / seen_s
     if found.after_share > 0:
-        done = np.arange(5) / 4
         attention_s = work.profile.per_prefill_attention_s * work.prompt**2 / 2
-        left_s = np.outer(1 - done, service_s - attention_s) + np.outer(1 - done**2, attention_s)
-        height = share * work.prompt / work.prompt_tokens / 4 / np.maximum(-np.diff(left_s, axis=0), 1e-12)
+        middle_s = (service_s - attention_s) / 2 + attention_s * 5 / 6
+        left_s = np.array([service_s, middle_s, np.zeros_like(service_s)])
+        height = share * work.prompt / work.prompt_tokens / 2 / np.maximum(-np.diff(left_s, axis=0), 1e-12)
         jumps = np.diff(height, axis=0, prepend=0.0)
         falls = sum(masses(grid, jump, at_s) for jump, at_s in zip(-jumps, left_s[:-1], strict=True))
         density = (1 - found.after_share) * density + found.after_share * (height[-1].sum() + np.cumsum(falls))

@@ -9,6 +9,7 @@ from numba import njit
 _BODY_POINTS, _POINTS_PER_DECADE = 100, 50
 _JOINT_PROMPT, _JOINT_OUTPUT = (10, 4), (8, 3)
 _DECADES = 6
+_ROUNDING = 1e-12
 _REORDERED = {"reassoc", "contract", "nsz", "arcp"}
 """Sums may be added in any order, so that they are added eight at a time."""
 
@@ -118,29 +119,35 @@ def _condense(share, values, joint_body, joint_tail):
     """
     order = ascending(values)
     group = np.empty(values.size, np.int64)
-    points, first = np.empty((2, values.size)), np.empty(values.size)
-    last, k, cumulative = -1, -1, 0.0
-    in_tail, in_joint_tail = 0, 0
+    points = np.empty((2, values.size))
+    last, k, cumulative, next_above = -1, 0, 0.0, 2.0
+    in_tail, in_joint_tail, joint_group = 0, 0, 0
+    mass, moment, first = 0.0, 0.0, values[order[0]]
     for i in order:
         cumulative += share[i]
         above = max(1 - (cumulative - share[i] / 2), 1e-6)
-        while in_tail < _TAIL.size and above <= _TAIL[in_tail]:
-            in_tail += 1
-        while in_joint_tail < joint_tail.size and above <= joint_tail[in_joint_tail]:
-            in_joint_tail += 1
-        group[i] = int((1 - above) * joint_body) + in_joint_tail
-        own = int((1 - above) * _BODY_POINTS) + in_tail
-        if own != last:
-            last = own
-            k += 1
-            points[0, k] = 0.0
-            points[1, k] = 0.0
-            first[k] = values[i]
-        points[0, k] += share[i]
-        points[1, k] += share[i] * (values[i] - first[k])
-    k += 1
-    points[1, :k] = first[:k] + points[1, :k] / points[0, :k]  # so that the mean of equal lengths is that length
-    return points[:, :k].copy(), group
+        if above <= next_above:
+            while in_tail < _TAIL.size and above <= _TAIL[in_tail]:
+                in_tail += 1
+            while in_joint_tail < joint_tail.size and above <= joint_tail[in_joint_tail]:
+                in_joint_tail += 1
+            joint_group = int((1 - above) * joint_body) + in_joint_tail
+            in_body = int((1 - above) * _BODY_POINTS)
+            if in_body + in_tail != last and last >= 0:
+                points[0, k], points[1, k] = mass, first + moment / mass
+                mass, moment, first = 0.0, 0.0, values[i]
+                k += 1
+            last = in_body + in_tail
+            # No group changes before; joint groups change with the others or at a share of their own.
+            next_above = max(1 - (in_body + 1) / _BODY_POINTS, 1 - (int((1 - above) * joint_body) + 1) / joint_body)
+            next_above = max(next_above, _TAIL[in_tail] if in_tail < _TAIL.size else 0.0)
+            next_above = max(next_above, joint_tail[in_joint_tail] if in_joint_tail < joint_tail.size else 0.0)
+            next_above += _ROUNDING
+        group[i] = joint_group
+        mass += share[i]
+        moment += share[i] * (values[i] - first)  # so that the mean of equal lengths is that length
+    points[0, k], points[1, k] = mass, first + moment / mass
+    return points[:, : k + 1].copy(), group
 
 
 @njit(error_model="numpy")
@@ -148,13 +155,25 @@ def _condense_jointly(share, prompt, output, by_prompt, by_output):
     """Condense a joint distribution to a few hundred points, from the groups of prompts and of outputs."""
     width = by_output.max() + 1
     cells = np.zeros(((by_prompt.max() + 1) * width, 5))  # share, its first prompt and output, sums beyond these
+    last, mass, prompts, outputs = by_prompt[0] * width + by_output[0], 0.0, 0.0, 0.0
+    cells[last, 1], cells[last, 2] = prompt[0], output[0]
+    first_prompt, first_output = prompt[0], output[0]
     for i in range(share.size):
-        cell = cells[by_prompt[i] * width + by_output[i]]
-        if cell[0] == 0:
-            cell[1], cell[2] = prompt[i], output[i]
-        cell[0] += share[i]
-        cell[3] += share[i] * (prompt[i] - cell[1])
-        cell[4] += share[i] * (output[i] - cell[2])
+        place = by_prompt[i] * width + by_output[i]
+        if place != last:  # neighbours are often of one cell
+            cells[last, 0] += mass
+            cells[last, 3] += prompts
+            cells[last, 4] += outputs
+            last, mass, prompts, outputs = place, 0.0, 0.0, 0.0
+            if cells[place, 0] == 0:
+                cells[place, 1], cells[place, 2] = prompt[i], output[i]
+            first_prompt, first_output = cells[place, 1], cells[place, 2]
+        mass += share[i]
+        prompts += share[i] * (prompt[i] - first_prompt)
+        outputs += share[i] * (output[i] - first_output)
+    cells[last, 0] += mass
+    cells[last, 3] += prompts
+    cells[last, 4] += outputs
     points = np.empty((3, len(cells)))
     k = 0
     for cell in cells:

@@ -11,7 +11,7 @@ from numba import njit
 from fleetopt.queueing.kernels.records import SHORTEST_S, TINY
 
 WAITING_BEYOND_SLOTS = 64
-_NEGLIGIBLE = 1e-18
+_NEGLIGIBLE, _NEGLIGIBLE_QUEUE = 1e-18, 1e-12
 _HUGE = 1e150
 
 
@@ -187,6 +187,7 @@ def open_prefill_queue(work, table, arrival_rate_rps, longest, rounds, settled):
     While the queue is long more prompts are completed than arrive, so more are decoding, which slows prefill down. The
     pair (queue, decoding) is a Markov chain; its balance equations for the probability of a queue length and for the
     mean of what is decoding then are closed by taking the speed at that mean, and solved in turn until both settle.
+    Lengths that are practically never reached are taken as the last one that is.
 
     Returns
     -------
@@ -198,8 +199,10 @@ def open_prefill_queue(work, table, arrival_rate_rps, longest, rounds, settled):
     before = np.empty(longest + 1)
     probability, serve_rps, finish_rps = np.empty(longest + 1), np.zeros(longest + 1), np.empty(longest + 1)
     steps = steps_of(work)
+    probability[:] = 0.0
+    length = longest + 1
     for _ in range(rounds):
-        for j in range(longest + 1):
+        for j in range(length):
             now = min(max(decoding[j], 0.0), float(work.slots))
             low = min(int(now), work.slots - 1)
             part = now - low
@@ -214,11 +217,12 @@ def open_prefill_queue(work, table, arrival_rate_rps, longest, rounds, settled):
             lasts_s += done * (speed.prefill_s[low] + part * (speed.prefill_s[high] - speed.prefill_s[low]))
             serve_rps[j] = done / lasts_s
             finish_rps[j] = 1 / (steps * lasts_s)
-        _birth_death(arrival_rate_rps, serve_rps, probability)
+        length = _birth_death(arrival_rate_rps, serve_rps[:length], probability)
         before[:] = decoding
-        _mean_decoding(probability, serve_rps, finish_rps, arrival_rate_rps, decoding)
+        _mean_decoding(serve_rps[:length], finish_rps, arrival_rate_rps, decoding)
+        decoding[length:] = decoding[length - 1]
         moved, mean = 0.0, 0.0
-        for j in range(longest + 1):
+        for j in range(length):
             moved += probability[j] * abs(decoding[j] - before[j])
             mean += probability[j] * decoding[j]
         if moved < settled * mean:
@@ -228,27 +232,33 @@ def open_prefill_queue(work, table, arrival_rate_rps, longest, rounds, settled):
 
 @njit(error_model="numpy")
 def _birth_death(birth_rps, death_rps, probability):
-    """Fill in the stationary distribution."""
+    """Fill in the stationary distribution; returns from where on it is negligible, and left at 0."""
+    probability[:] = 0.0
     probability[0] = 1.0
     total = 1.0
-    for j in range(1, probability.size):
+    length = death_rps.size
+    for j in range(1, death_rps.size):
         probability[j] = probability[j - 1] * (birth_rps / death_rps[j])
         total += probability[j]
+        if probability[j] < _NEGLIGIBLE_QUEUE * total and birth_rps < death_rps[j]:
+            length = j + 1
+            break
         if total > _HUGE:
             probability[: j + 1] /= _HUGE
             total /= _HUGE
     probability /= total
+    return length
 
 
 @njit(error_model="numpy")
-def _mean_decoding(probability, serve_rps, finish_rps, arrival_rate_rps, decoding):
+def _mean_decoding(serve_rps, finish_rps, arrival_rate_rps, decoding):
     """Fill in the mean requests decoding by queue length: balance of their number at each length.
 
     With x_j the mean times the probability: ``r x_(j-1) - (r + mu_j + nu_j) x_j + mu_(j+1) x_(j+1) + r p_j = 0``; the
     longest queue takes no arrivals. Divided by the probabilities, whose balance is ``r p_(j-1) = mu_j p_j``, the
     equation is ``mu_j m_(j-1) - (r + mu_j + nu_j) m_j + r m_(j+1) + r = 0`` for the means m.
     """
-    last = probability.size - 1
+    last = serve_rps.size - 1
     above, known = np.empty(last + 1), np.empty(last + 1)
     for j in range(last + 1):
         arrive_rps = arrival_rate_rps if j < last else 0.0
@@ -269,6 +279,7 @@ def _mean_decoding(probability, serve_rps, finish_rps, arrival_rate_rps, decodin
 def open_queue_probability(work, prompts, arrival_rate_rps, decoding, decode_s, highest_load, probability):
     """Fill in the distribution of a prefill queue with arrivals of its own, given what is decoding at each length."""
     chunks_of_one = mean_chunks(prompts, chunk_beside(work, decoding[1]))
+    probability[:] = 0.0
     probability[0] = 1.0
     total = 1.0
     for j in range(1, probability.size):
@@ -278,4 +289,6 @@ def open_queue_probability(work, prompts, arrival_rate_rps, decoding, decode_s, 
         load = arrival_rate_rps * (chunks * (work.base_s + decode_s[j]) + work.prefill_s)
         probability[j] = probability[j - 1] * max(min(load, highest_load), TINY)
         total += probability[j]
+        if probability[j] < _NEGLIGIBLE_QUEUE:
+            break
     probability /= total

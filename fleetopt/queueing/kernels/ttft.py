@@ -26,7 +26,7 @@ from fleetopt.queueing.kernels.transforms import (
     transform_pair,
 )
 
-_PIECES = 4
+_SHORTEST_S = 1e-12
 
 
 class Loads(NamedTuple):
@@ -184,16 +184,14 @@ def _left(work, prompts, item, later, mean_s, per_token_s, step_s):
 
 @njit(error_model="numpy")
 def _add_jumps(work, mass, prompt, service_s, step_s, jumps):
-    """Add where the density of what is left jumps, in four pieces, in any iteration of a prefill; returns it at 0.
+    """Add where the density of what is left jumps, in any iteration of a prefill; returns it at 0.
 
-    A share ``d`` done leaves ``(1 - d)`` of all but the attention and ``(1 - d^2)`` of that.
+    A share ``d`` done leaves ``(1 - d)`` of all but the attention and ``(1 - d^2)`` of that: two straight pieces, that
+    meet where the mean is kept.
     """
     attention_s = work.per_prefill_attention_s * prompt * prompt / 2
-    above_s, at_0, slope = service_s, 0.0, 0.0
-    for piece in range(1, _PIECES + 1):
-        done = piece / _PIECES
-        below_s = (1 - done) * (service_s - attention_s) + (1 - done * done) * attention_s
-        density = mass / _PIECES / max(above_s - below_s, 1e-12)
-        put(jumps, slope - density, above_s / step_s)
-        slope, above_s, at_0 = density, below_s, density
-    return at_0
+    middle_s = (service_s - attention_s) / 2 + attention_s * (5 / 6)
+    before, after = 0.5 * mass / max(service_s - middle_s, _SHORTEST_S), 0.5 * mass / max(middle_s, _SHORTEST_S)
+    put(jumps, -before, service_s / step_s)
+    put(jumps, before - after, middle_s / step_s)
+    return after

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from fleetopt.evidence.reference_fleets import ReferenceFleet, cheaper_fleet
+from fleetopt.planner.engine import pool_work
 from fleetopt.planner.mixture import split
 from fleetopt.planner.plan import FleetPlan
 from fleetopt.planner.problem import Offer, Problem, Slo
@@ -14,8 +15,9 @@ from fleetopt.planner.proof import Proof
 from fleetopt.planner.recommend import cheapest_confirmed, sized_plans
 from fleetopt.planner.search import plan_fleet
 from fleetopt.planner.verification import Verifier
-from fleetopt.planner.work_floor import fewest_replicas, pool_work
+from fleetopt.planner.work_floor import fewest_replicas
 from fleetopt.profiles import GpuProfile
+from fleetopt.queueing.work import request_work
 from fleetopt.simulator import Fleet, Pool
 from fleetopt.workload.lengths import JointLengths
 
@@ -271,7 +273,7 @@ def infeasible_because(problem: Problem, verifier: Verifier) -> str:
     (mixture,), reasons = split(problem.lengths, (), 1.0), []
     slo_s = problem.slo.ttft_p99_s
     for profile in [offer.profile for offer in problem.offers]:
-        work = pool_work(profile, mixture)
+        work = pool_work(problem, profile, mixture)
         unloaded_s = work.unloaded_ttft_quantile_s(_P99)
         if unloaded_s > slo_s:
             reasons.append(f"unloaded P99 TTFT {unloaded_s:.4g} s on {profile.name}")
@@ -311,9 +313,8 @@ def _words(boundaries: tuple[int, ...], gamma: float, pools: list[tuple[int, str
 
 def _problem(key: CellKey, workload: Workload, profiles: Sequence[GpuProfile]) -> Problem:
     lengths = workload.lengths
-    unloaded_s = min(
-        pool_work(profile, split(lengths, (), 1.0)[0]).unloaded_ttft_quantile_s(_P99) for profile in profiles
-    )
+    everything = lengths.weight, lengths.prompt_tokens, lengths.output_tokens
+    unloaded_s = min(request_work(profile, *everything).unloaded_ttft_quantile_s(_P99) for profile in profiles)
     return Problem(
         lengths=lengths,
         arrival_rate_rps=key.arrival_rate_rps,

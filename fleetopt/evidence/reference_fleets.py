@@ -11,10 +11,11 @@ from itertools import product
 
 import numpy as np
 
+from fleetopt.planner.engine import pool_work
 from fleetopt.planner.mixture import PoolMixture, split
 from fleetopt.planner.problem import POOL_NAMES, Problem
 from fleetopt.planner.verification import Verifier, resolution
-from fleetopt.planner.work_floor import fewest_replicas, pool_work
+from fleetopt.planner.work_floor import fewest_replicas
 from fleetopt.profiles import GpuProfile
 from fleetopt.queueing.pool import predict_pool
 from fleetopt.queueing.work import RequestWork
@@ -170,7 +171,7 @@ def _pool(
     key = (profile.name, limit, len(weight), float(weight.sum()), float(weight @ mixture.prompt_tokens))
     if key not in known:
         known[key] = None
-        work = pool_work(profile, mixture)
+        work = pool_work(problem, profile, mixture)
         name = POOL_NAMES[len(mixtures)][index]
         if limit <= profile.context_limit_tokens and work.unloaded_ttft_quantile_s(_P99) <= problem.slo.ttft_of(name):
             rate = problem.arrival_rate_rps * mixture.requests / sum(part.requests for part in mixtures)

@@ -174,8 +174,8 @@ def _usd_per_rps(
     """
     required = PoolRequirements.of(problem, pool.name)
     after = _mixed(mixture, rate_rps, added, step_rps) if added else mixture
-    at_rate = smallest(pool_work(pool.profile, mixture), rate_rps, required)
-    beyond = smallest(pool_work(pool.profile, after), rate_rps + step_rps, required)
+    at_rate = smallest(pool_work(problem, pool.profile, mixture), rate_rps, required)
+    beyond = smallest(pool_work(problem, pool.profile, after), rate_rps + step_rps, required)
     if at_rate is None or beyond is None:
         return None
     bought = (beyond - at_rate) / _offer(problem, pool).availability

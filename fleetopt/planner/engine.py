@@ -3,15 +3,17 @@
 from fleetopt.planner.mixture import PoolMixture
 from fleetopt.planner.problem import Problem
 from fleetopt.profiles import GpuProfile
+from fleetopt.queueing.slots import worst_case_slots
 from fleetopt.queueing.work import RequestWork, request_work
+
+_ALL_SLOTS = 0.5
 
 
 def most_sequences(problem: Problem, profile: GpuProfile, limit_tokens: int) -> int:
     """Most requests that a replica of a pool with that context limit runs at once."""
-    if problem.slot_mode == "statistical":
+    if problem.slot_mode == "statistical" or limit_tokens > profile.kv_tokens:
         return profile.max_sequences
-    blocks = -(-limit_tokens // profile.block_tokens)
-    return max(1, min(profile.max_sequences, profile.kv_blocks // blocks))
+    return worst_case_slots(profile, limit_tokens)
 
 
 def pool_profile(problem: Problem, profile: GpuProfile, limit_tokens: int) -> GpuProfile:
@@ -20,6 +22,8 @@ def pool_profile(problem: Problem, profile: GpuProfile, limit_tokens: int) -> Gp
     return profile if sequences == profile.max_sequences else profile.model_copy(update={"max_sequences": sequences})
 
 
-def pool_work(profile: GpuProfile, mixture: PoolMixture) -> RequestWork:
+def pool_work(problem: Problem, profile: GpuProfile, mixture: PoolMixture) -> RequestWork:
     """What a pool's requests ask of a replica of its profile, as :func:`pool_profile` made it."""
-    return request_work(profile, mixture.weight, mixture.prompt_tokens, mixture.output_tokens)
+    # By the worst case every request fits that the engine runs, so no room is kept for the longer ones.
+    overflow = problem.kv_overflow_probability if problem.slot_mode == "statistical" else _ALL_SLOTS
+    return request_work(profile, mixture.weight, mixture.prompt_tokens, mixture.output_tokens, overflow)

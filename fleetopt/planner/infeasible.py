@@ -112,7 +112,11 @@ def _slowest(problem: Problem, plan: FleetPlan) -> tuple[str, str, float]:
     """Name, profile and P99 TTFT on idle replicas, s, of the pool that is slowest against its target even then."""
     mixtures = split(problem.lengths, plan.boundaries_tokens, plan.gamma)
     unloaded = [
-        (pool.name, pool.profile.name, pool_work(pool.profile, mixture).unloaded_ttft_quantile_s(1 - LATE_SHARE))
+        (
+            pool.name,
+            pool.profile.name,
+            pool_work(problem, pool.profile, mixture).unloaded_ttft_quantile_s(1 - LATE_SHARE),
+        )
         for pool, mixture in zip(plan.pools, mixtures, strict=True)
     ]
     return max(unloaded, key=lambda pool: pool[2] / problem.slo.ttft_of(pool[0]))

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from fleetopt.planner.baselines import homogeneous, pool_routing
+from fleetopt.planner.engine import pool_work
 from fleetopt.planner.fleet import pool_case
 from fleetopt.planner.mixture import split
 from fleetopt.planner.plan import FleetPlan, PlanResult
@@ -14,7 +15,7 @@ from fleetopt.planner.search import plan_fleet
 from fleetopt.planner.sizing import Unfit, size_pool
 from fleetopt.planner.surface import cost_surface, round_boundaries
 from fleetopt.planner.verification import Verifier, offer_of, price, replica_price
-from fleetopt.planner.work_floor import fewest_replicas, pool_work
+from fleetopt.planner.work_floor import fewest_replicas
 from fleetopt.workload.trace import Trace
 
 _MOST_CONTENDERS, _MOST_DISMISSED = 8, 20
@@ -176,7 +177,7 @@ def least_price(plan: FleetPlan, problem: Problem) -> float:
     mixtures = split(problem.lengths, plan.boundaries_tokens, plan.gamma)
     total = price(plan)
     for pool, mixture in zip(plan.pools, mixtures, strict=True):
-        fewest = fewest_replicas(pool_work(pool.profile, mixture), pool.arrival_rate_rps)
+        fewest = fewest_replicas(pool_work(problem, pool.profile, mixture), pool.arrival_rate_rps)
         total -= max(pool.loaded_replicas - fewest, 0) * replica_price(pool)
     return total
 

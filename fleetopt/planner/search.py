@@ -45,6 +45,8 @@ def prediction_caveats(plan: FleetPlan, problem: Problem) -> tuple[str, ...]:
     """Why not to trust the figures of a plan without simulation, a sentence for each reason and pool; mostly none."""
     found = []
     for pool, mixture in zip(plan.pools, split(problem.lengths, plan.boundaries_tokens, plan.gamma), strict=True):
-        prediction = predict_pool(pool_work(pool.profile, mixture), pool.arrival_rate_rps, pool.loaded_replicas)
+        prediction = predict_pool(
+            pool_work(problem, pool.profile, mixture), pool.arrival_rate_rps, pool.loaded_replicas
+        )
         found += [f"{pool.name} pool: {caveat}" for caveat in (prediction.caveats if prediction else ())]
     return tuple(found)

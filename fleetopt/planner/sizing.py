@@ -120,7 +120,7 @@ def fit_work(problem: Problem, case: PoolCase) -> RequestWork | Unfit:
             reason=f"{late:.2%} of the {name} pool's requests miss the TTFT target of {required.ttft_p99_s:g} s "
             f"on idle {profile.name} replicas; 1% may",
         )
-    work = pool_work(pool_profile(problem, profile, limit), mixture)
+    work = pool_work(problem, pool_profile(problem, profile, limit), mixture)
     if work.base_s > required.tpot_p99_s and work.steps > 0:
         return Unfit(
             binding="P99 TPOT",
@@ -276,7 +276,7 @@ def resize_pool(problem: Problem, pool: PoolPlan, mixture: PoolMixture, loaded_r
         arrival_rate_rps=pool.arrival_rate_rps,
         max_context_tokens=pool.max_context_tokens,
     )
-    return describe_pool(problem, case, pool_work(pool.profile, mixture), loaded_replicas, binding)
+    return describe_pool(problem, case, pool_work(problem, pool.profile, mixture), loaded_replicas, binding)
 
 
 def _tpot_p99_s(prediction: PoolPrediction) -> float:

@@ -2,9 +2,7 @@
 
 import math
 
-from fleetopt.planner.mixture import PoolMixture
-from fleetopt.profiles import GpuProfile
-from fleetopt.queueing.work import RequestWork, request_work
+from fleetopt.queueing.work import RequestWork
 
 _SLACK = 1e-9
 
@@ -39,8 +37,3 @@ def fewest_replicas(work: RequestWork, arrival_rate_rps: float) -> int:
         (work.decode_kv_tokens - half_block * work.steps) / profile.kv_tokens,
     )
     return max(1, math.ceil(arrival_rate_rps * (request_s + base_s * iterations) * (1 - _SLACK)))
-
-
-def pool_work(profile: GpuProfile, mixture: PoolMixture) -> RequestWork:
-    """What a pool's requests ask of a replica."""
-    return request_work(profile, mixture.weight, mixture.prompt_tokens, mixture.output_tokens)

@@ -63,7 +63,7 @@ class RequestWork:
         means.
     slots : int
         Requests that fit at once: the engine's limit, or as many as the KV cache holds but for a stated share of the
-        time; but always as many as it holds of the longest.
+        time.
     prompt_points, output_points : tuple of np.ndarray
         Share and length, float64[k] each: the marginal distributions, condensed; lengths rise.
     prompt_work_s : np.ndarray

@@ -10,7 +10,7 @@ import numpy as np
 
 from fleetopt.profiles import GpuProfile
 
-OVERFLOW_QUANTILE = 2.326
+OVERFLOW_QUANTILE = 2.3263478740408408
 
 
 def measured(profile: GpuProfile, weight: np.ndarray, prompt: np.ndarray, output: np.ndarray) -> SimpleNamespace:

@@ -92,8 +92,9 @@ def test_less_overflow_takes_fewer_slots_and_a_share_is_asked_for():
             request_work(PROFILE, np.ones(2000), prompt, output, probability)
 
 
-def test_statistical_slots_hold_at_least_the_worst_case_of_the_longest():
-    """Requests that are all as long as the limit: a normal sum would leave room that nobody needs."""
+def test_with_an_overflow_probability_of_a_half_worst_case_slots_are_all_used():
+    """What the planner does in that mode: the engine is limited, and the model uses all that it is limited to."""
     profile = PROFILE.model_copy(update={"kv_blocks": 400, "max_context_tokens": 6400})
-    work = request_work(profile, np.ones(1), np.array([600.0]), np.array([1000.0]))
-    assert work.slots >= worst_case_slots(profile, 1600) == 4
+    limited = profile.model_copy(update={"max_sequences": worst_case_slots(profile, 1600)})
+    work = request_work(limited, np.ones(1), np.array([600.0]), np.array([1000.0]), 0.5)
+    assert work.slots == limited.max_sequences == 4

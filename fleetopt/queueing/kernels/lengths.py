@@ -94,21 +94,19 @@ def _slots(work, share, prompt, output, overflow_quantile):
     """Requests that fit at once.
 
     A running request holds a ramp from 0 to its prompt while it prefills and from there to its full length while it
-    decodes; ``m`` requests fit if ``m mean + z sqrt(m) deviation`` does, or if so many of the longest do.
+    decodes; ``m`` requests fit if ``m mean + z sqrt(m) deviation`` does.
     """
     half_block = work.block_tokens / 2
-    first, second, longest = 0.0, 0.0, 0.0
+    first, second = 0.0, 0.0
     for i in range(share.size):
         p, o = prompt[i], output[i]
-        longest = max(longest, p + o)
         chunks, steps = np.ceil(p / work.chunk_tokens), o - 1
         first += share[i] * (chunks * (p / 2 + half_block) + steps * (p + o / 2 + half_block))
         second += share[i] * (chunks * p * p / 3 + steps * (p * p + p * o + o * o / 3))
     mean = first / work.iterations
     spread = overflow_quantile * np.sqrt(max(second / work.iterations - mean**2, 0.0))
     root = (np.sqrt(spread**2 + 4 * mean * work.kv_tokens) - spread) / (2 * mean)
-    of_longest = work.kv_tokens // work.block_tokens // np.ceil(longest / work.block_tokens)
-    return max(1, min(int(work.max_sequences), max(int(root**2), int(of_longest))))
+    return max(1, min(int(work.max_sequences), int(root**2)))
 
 
 @njit(error_model="numpy")

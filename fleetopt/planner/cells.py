@@ -24,6 +24,9 @@ from fleetopt.planner.moments import (
 from fleetopt.planner.problem import Problem
 from fleetopt.planner.provision import fleet_price, offer_terms
 
+Shape = tuple[int, int, int]
+"""How many offers, boundaries and gammas there are."""
+
 NO_POOL = -1
 SLACK = 1e-9
 EQUAL_USD = 2e-9
@@ -187,8 +190,9 @@ def cells_of_two(asked: Question, fewest_pools: int, most_pools: int) -> tuple[P
     cells = no_cells(n_cells)
     filled = 0
     for k in range(n_offers if fewest_pools == 1 else 0):
-        cells.pools[filled, 0] = k
-        filled += priced(asked, filled, 0, 1.0, 0.0, table, cells)
+        cells.pools[k, 0], cells.gamma[k], cells.evenness[k], cells.extra_usd[k] = k, 0, 1.0, 0.0
+        filled += 1
+    filled = keep_feasible(0, filled, asked.terms, table, cells)
     if most_pools > 1:
         filled = _fill_two(asked, shares, filled, table, cells)
     return (
@@ -218,21 +222,35 @@ def no_cells(count: int) -> Cells:
     )
 
 
+@njit(nogil=True)
+def shape_of(asked: Question) -> Shape:
+    """How many offers, boundaries and gammas there are."""
+    return len(asked.terms), len(asked.boundaries), len(asked.gammas)
+
+
 @njit(cache=True, nogil=True)
-def outer_pool(asked: Question, is_above: int, offer: int, boundary: int, gamma: int) -> int:
+def outer_pool(shape: Shape, is_above: int, offer: int, boundary: int, gamma: int) -> int:
     """Where the table holds the pool below or above a boundary."""
-    n_offers, n_boundaries, n_gammas = len(asked.terms), len(asked.boundaries), len(asked.gammas)
+    n_offers, n_boundaries, n_gammas = shape
     return n_offers + ((is_above * n_offers + offer) * n_boundaries + boundary) * n_gammas + gamma
 
 
 @njit(cache=True, nogil=True)
 def set_pool(
-    table: PoolTable, pool: int, index: int, lower: int, upper: int, gamma: int, offer: int, loaded: float
+    place: np.ndarray,
+    loaded: np.ndarray,
+    pool: int,
+    index: int,
+    lower: int,
+    upper: int,
+    gamma: int,
+    offer: int,
+    least: float,
 ) -> None:
-    """Enter a pool into the table."""
-    place = table.place[pool]
-    place[_INDEX], place[_LOWER], place[_UPPER], place[_GAMMA], place[_OFFER] = index, lower, upper, gamma, offer
-    table.loaded[pool] = loaded
+    """Enter a pool into the columns of the table."""
+    place[pool, _INDEX], place[pool, _LOWER], place[pool, _UPPER] = index, lower, upper
+    place[pool, _GAMMA], place[pool, _OFFER] = gamma, offer
+    loaded[pool] = least
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -241,74 +259,90 @@ def _bound_pools(
 ) -> None:
     """Enter an offer's pools of fleets of one and of two."""
     limits, sequences, context = asked.limits[offer], asked.sequences[offer], asked.context
-    last = len(asked.boundaries)
-    loaded = least_loaded(whole, asked.rps_per_weight, sequences[last], context[last], limits)
-    set_pool(table, offer, 0, NO_POOL, NO_POOL, 0, offer, loaded)
+    last, shape, rps_per_weight = len(asked.boundaries), shape_of(asked), asked.rps_per_weight
+    place, least = table.place, table.loaded
+    loaded = least_loaded(whole, rps_per_weight, sequences[last], context[last], limits)
+    set_pool(place, least, offer, 0, NO_POOL, NO_POOL, 0, offer, loaded)
     for b in range(last):
         for g in range(len(asked.gammas)):
-            loaded = least_loaded(short[b, g], asked.rps_per_weight, sequences[b], context[b], limits)
-            set_pool(table, outer_pool(asked, 0, offer, b, g), 0, NO_POOL, b, g, offer, loaded)
-            loaded = least_loaded(long[b, g], asked.rps_per_weight, sequences[last], context[last], limits)
-            set_pool(table, outer_pool(asked, 1, offer, b, g), 1, b, NO_POOL, g, offer, loaded)
+            loaded = least_loaded(short[b, g], rps_per_weight, sequences[b], context[b], limits)
+            set_pool(place, least, outer_pool(shape, 0, offer, b, g), 0, NO_POOL, b, g, offer, loaded)
+            loaded = least_loaded(long[b, g], rps_per_weight, sequences[last], context[last], limits)
+            set_pool(place, least, outer_pool(shape, 1, offer, b, g), 1, b, NO_POOL, g, offer, loaded)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def _fill_two(asked: Question, shares: Shares, filled: int, table: PoolTable, cells: Cells) -> int:
     """Fill in the cells of two pools behind those that are there; return how many there are."""
-    n_offers, bands = len(asked.terms), shares.bands
+    shape = shape_of(asked)
+    n_offers, n_boundaries, n_gammas = shape
+    end, left, compressed = shares.bands.end, shares.bands.left, shares.bands.compressed
+    short, long = shares.short, shares.long
+    pools, gamma, evenness, extra_usd = cells.pools, cells.gamma, cells.evenness, cells.extra_usd
     same_above = np.full((len(asked.points.weight) + 1, n_offers), NO_POOL)
-    for b in range(len(asked.boundaries)):
-        for g in range(len(asked.gammas)):
-            smaller = min(shares.short[b, g], shares.long[b, g])
-            is_same_as_before = g > 0 and bands.end[b, g] == bands.end[b, g - 1]
-            if smaller <= 0 or is_same_as_before:
+    first_filled = filled
+    for b in range(n_boundaries):
+        for g in range(n_gammas):
+            smaller = min(short[b, g], long[b, g])
+            if smaller <= 0 or (g > 0 and end[b, g] == end[b, g - 1]):  # a pool is empty; or as with a smaller gamma
                 continue
-            evenness = smaller / shares.total * (1 + SLACK)
-            extra_usd = asked.compressed_usd * bands.compressed[b, g] * (1 - SLACK)
             for first in range(n_offers):
                 for second in range(n_offers):
-                    above = outer_pool(asked, 1, second, b, g)
-                    if bands.left[b, g] == 0:  # then it is all above the band, whose boundary does not matter
-                        known = same_above[bands.end[b, g], second]
+                    above = outer_pool(shape, 1, second, b, g)
+                    if left[b, g] == 0:  # then it is all above the band, whose boundary does not matter
+                        known = same_above[end[b, g], second]
                         above = above if known == NO_POOL else known
-                        same_above[bands.end[b, g], second] = above
-                    cells.pools[filled, 0] = outer_pool(asked, 0, first, b, g)
-                    cells.pools[filled, 1] = above
-                    filled += priced(asked, filled, g, evenness, extra_usd, table, cells)
-    return filled
+                        same_above[end[b, g], second] = above
+                    pools[filled, 0], pools[filled, 1] = outer_pool(shape, 0, first, b, g), above
+                    gamma[filled], evenness[filled] = g, smaller / shares.total * (1 + SLACK)
+                    extra_usd[filled] = asked.compressed_usd * compressed[b, g] * (1 - SLACK)
+                    filled += 1
+    return keep_feasible(first_filled, filled, asked.terms, table, cells)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def priced(
-    asked: Question, cell: int, gamma: int, evenness: float, extra_usd: float, table: PoolTable, cells: Cells
-) -> int:
-    """Fill in a cell whose pools are set; 0 if it cannot be feasible, else 1."""
-    cells.gamma[cell], cells.evenness[cell], cells.extra_usd[cell] = gamma, evenness, extra_usd
-    cells.usd[cell], cells.replicas[cell] = price_of(cell, asked.terms, table, cells)
-    return 1 if cells.usd[cell] < INFEASIBLE else 0
+def keep_feasible(first: int, end: int, terms: np.ndarray, table: PoolTable, cells: Cells) -> int:
+    """Price new cells and close the gaps that those leave which cannot be feasible; return how many there are."""
+    place, loaded = table.place, table.loaded
+    pools, gamma, evenness, extra_usd = cells.pools, cells.gamma, cells.evenness, cells.extra_usd
+    kept = first
+    for cell in range(first, end):
+        usd, replicas = _price(pools[cell, 0], pools[cell, 1], pools[cell, 2], terms, place, loaded)
+        if usd < INFEASIBLE:
+            for i in range(3):
+                pools[kept, i] = pools[cell, i]
+            gamma[kept], evenness[kept], extra_usd[kept] = gamma[cell], evenness[cell], extra_usd[cell]
+            cells.usd[kept], cells.replicas[kept] = usd + extra_usd[cell], replicas
+            kept += 1
+    return kept
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
 def price_of(cell: int, terms: np.ndarray, table: PoolTable, cells: Cells) -> tuple[float, float]:
     """Price of a cell, USD/h, and its replicas, by what the table knows of its pools."""
-    pools = cells.pools[cell]
-    first, second, third = pools[0], pools[1], pools[2]
-    usd, replicas = fleet_price(
-        (_loaded(first, table), _loaded(second, table), _loaded(third, table)),
-        (_offer(first, table), _offer(second, table), _offer(third, table)),
-        terms,
-    )
+    first, second, third = cells.pools[cell, 0], cells.pools[cell, 1], cells.pools[cell, 2]
+    usd, replicas = _price(first, second, third, terms, table.place, table.loaded)
     return usd + cells.extra_usd[cell], replicas
 
 
-@njit(nogil=True, inline="always")
-def _loaded(pool, table):  # type: ignore[no-untyped-def]
-    return table.loaded[pool] if pool != NO_POOL else 0.0
-
-
-@njit(nogil=True, inline="always")
-def _offer(pool, table):  # type: ignore[no-untyped-def]
-    return table.place[pool, _OFFER] if pool != NO_POOL else NO_POOL
+@njit(cache=True, nogil=True, error_model="numpy")
+def _price(
+    first: int, second: int, third: int, terms: np.ndarray, place: np.ndarray, loaded: np.ndarray
+) -> tuple[float, float]:
+    """Price of up to three pools of the table, USD/h, without compression, and their replicas."""
+    return fleet_price(
+        (
+            loaded[first],
+            loaded[second] if second != NO_POOL else 0.0,
+            loaded[third] if third != NO_POOL else 0.0,
+        ),
+        (
+            place[first, _OFFER],
+            place[second, _OFFER] if second != NO_POOL else NO_POOL,
+            place[third, _OFFER] if third != NO_POOL else NO_POOL,
+        ),
+        terms,
+    )
 
 
 @njit(cache=True, nogil=True, error_model="numpy")

@@ -15,7 +15,7 @@ POOL_NAMES = {1: ("all",), 2: ("short", "long"), 3: ("short", "middle", "long")}
 """Names of a fleet's pools, short context first, by their number."""
 
 LATE_SHARE = 0.01 + 1e-9
-"""Share of a pool's requests that may miss a target: targets are of the P99. Exactly 1 % may, rounding errors and all."""
+"""Share of a pool's requests that may miss a target, a P99. Exactly 1 % may, whatever the rounding."""
 
 SlotMode = Literal["statistical", "worst-case"]
 """How many requests a replica is taken to hold.

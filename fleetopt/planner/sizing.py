@@ -256,8 +256,16 @@ def describe_pool(
         ttft_p99_s=prediction.ttft.quantile(1 - LATE_SHARE),
         tpot_p99_s=_tpot_p99_s(prediction),
         residence_s=work.iterations * prediction.state.iteration_s,
-        binding=binding or str(shortfall(work, rate, loaded - 1, PoolRequirements.of(problem, case.name))),
+        binding=binding or _binding(work, rate, loaded, PoolRequirements.of(problem, case.name)),
     )
+
+
+def _binding(work: RequestWork, arrival_rate_rps: float, loaded: int, required: PoolRequirements) -> str:
+    """What one replica less fails on; where work alone forbids it the model is not asked."""
+    if 1 < loaded == fewest_by_work(work, arrival_rate_rps, required):
+        by_budget = token_budget_load(work, arrival_rate_rps / (loaded - 1)) > required.max_utilization
+        return "load of the token budget" if by_budget else "load of the slots"
+    return str(shortfall(work, arrival_rate_rps, loaded - 1, required))
 
 
 def resize_pool(problem: Problem, pool: PoolPlan, mixture: PoolMixture, loaded_replicas: int, binding: str) -> PoolPlan:

@@ -11,10 +11,11 @@ from fleetopt.planner.cells import (
     PoolTable,
     Question,
     Shares,
+    keep_feasible,
     no_cells,
     outer_pool,
-    priced,
     set_pool,
+    shape_of,
 )
 from fleetopt.planner.moments import MOMENTS, REQUESTS, add_compressed, add_left, request_moments
 from fleetopt.planner.provision import fleet_price
@@ -104,7 +105,7 @@ def _fill_three(  # noqa: C901  # one loop over cells; what is in it is elsewher
                 if pools > len(table.loaded):
                     continue
                 for k in range(n_offers):
-                    set_pool(table, pools - n_offers + k, 1, lower, upper, g, k, loaded[k])
+                    set_pool(table.place, table.loaded, pools - n_offers + k, 1, lower, upper, g, k, loaded[k])
                 smallest = min(shares.short[lower, g], middle[0, REQUESTS], shares.long[upper, g])
                 evenness = smallest / shares.total * (1 + SLACK)
                 extra_usd = asked.compressed_usd * (shares.bands.compressed[lower, g] + compressed) * (1 - SLACK)
@@ -183,8 +184,8 @@ def _least_price(asked: Question, lower: int, upper: int, gamma: int, middle: np
     for first in range(n_offers):
         for second in range(n_offers):
             for third in range(n_offers):
-                below = table.loaded[outer_pool(asked, 0, first, lower, gamma)]
-                above = table.loaded[outer_pool(asked, 1, third, upper, gamma)]
+                below = table.loaded[outer_pool(shape_of(asked), 0, first, lower, gamma)]
+                above = table.loaded[outer_pool(shape_of(asked), 1, third, upper, gamma)]
                 usd, _ = fleet_price((below, middle[second], above), (first, second, third), asked.terms)
                 least_usd = min(least_usd, usd)
     return least_usd
@@ -204,13 +205,14 @@ def _fill_offers(
     cells: Cells,
 ) -> int:
     """Fill in a cell for each choice of offers; return how many cells there are."""
-    n_offers = len(asked.terms)
+    n_offers, start = len(asked.terms), filled
     for first in range(n_offers):
         for second in range(n_offers):
             for third in range(n_offers):
                 pools = cells.pools[filled]
-                pools[0] = outer_pool(asked, 0, first, lower, gamma)
+                pools[0] = outer_pool(shape_of(asked), 0, first, lower, gamma)
                 pools[1] = first_middle + second
-                pools[2] = outer_pool(asked, 1, third, upper, gamma)
-                filled += priced(asked, filled, gamma, evenness, extra_usd, table, cells)
-    return filled
+                pools[2] = outer_pool(shape_of(asked), 1, third, upper, gamma)
+                cells.gamma[filled], cells.evenness[filled], cells.extra_usd[filled] = gamma, evenness, extra_usd
+                filled += 1
+    return keep_feasible(start, filled, asked.terms, table, cells)

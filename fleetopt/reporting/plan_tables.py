@@ -236,7 +236,7 @@ def _notes(answer: Answer) -> list[str]:
     notes = [
         "Predicted by the model with every spare replica down; not simulated (--verify does)."
         if answer.proof is None
-        else "Every spare replica is down. The plan, one pool and two pools, routed, are verified; other fleets are not."
+        else "Every spare replica is down. The plan, one pool and two routed pools are verified; other fleets are not."
     ]
     if answer.published is not None:
         notes.append(published_note(answer.published, answer.problem))

@@ -1,6 +1,6 @@
 """Why a plan is the cheapest: what traffic costs beside its boundaries, where savings come from, what comes next.
 
-Replicas are whole, so nothing has a derivative; what stands for it are differences over about ten replicas.
+Replicas are whole, so nothing has a derivative; what stands for it are differences over ten replicas or more.
 """
 
 from dataclasses import dataclass, replace
@@ -17,6 +17,7 @@ from fleetopt.planner.sizing import PoolRequirements, smallest
 from fleetopt.planner.surface import size_cell
 
 _REPLICAS_APART = 10
+_REPLICAS_AT_SCALE, _STEP_AT_SCALE = 200, 0.2
 _NEXT_BEST = 5
 
 
@@ -53,7 +54,8 @@ class CostCliff:
     below, above : str
         Names of the pools.
     usd_per_request_below, usd_per_request_above : float or None
-        Price of one more request of the boundary's length, USD.
+        Price of one more request of the boundary's length, USD, in a pool of the same requests that has some two
+        hundred replicas: in a small one it may cost nothing, or a whole replica.
     slots_below, slots_above : int
         Requests that a replica holds at once.
     """
@@ -208,7 +210,8 @@ def _cliff(
     )
     usd = []
     for pool, mixture in (below, above):
-        usd_per_rps = _usd_per_rps(problem, pool, mixture, pool.arrival_rate_rps, _step_rps(pool), one)
+        rate_rps = pool.arrival_rate_rps * max(1.0, _REPLICAS_AT_SCALE / pool.loaded_replicas)
+        usd_per_rps = _usd_per_rps(problem, pool, mixture, rate_rps, _STEP_AT_SCALE * rate_rps, one)
         usd.append(None if usd_per_rps is None else usd_per_rps / 3600)
     return CostCliff(
         boundary_tokens=boundary,

@@ -182,7 +182,7 @@ def _find_in_pool(mixture, present, rate, replicas, step_s, weight, item, by_que
     for group in range(present.requests.size):
         requests = present.requests[group]
         # At balance.
-        total, length = weigh_queue(work, speed, requests, item.open_share, rate, row)
+        total, _, length = weigh_queue(work, speed, requests, item.open_share, rate, row)
         free = row[0] * iteration_s(speed, min(requests, work.slots), 0)
         share = present.share[group] / (free + seen * (total - free))
         for j in range(length):
@@ -192,11 +192,8 @@ def _find_in_pool(mixture, present, rate, replicas, step_s, weight, item, by_que
             decode_s[j] += mass * count * step_s
             decoding += mass * count
         # A departure is likelier while the prefill queue is short, and leaves one less.
-        _, length = weigh_queue(work, speed, requests + 1, item.open_share, rate, row)
-        total = 0.0
-        for j in range(length):
-            total += row[j] * max(min(requests + 1 - j, work.slots), 0)
-        share = present.after_share[group] / max(total, TINY)
+        _, finishing, length = weigh_queue(work, speed, requests + 1, item.open_share, rate, row)
+        share = present.after_share[group] / max(finishing, TINY)
         for j in range(length):
             count = max(min(requests + 1 - j, work.slots), 0)
             mass = share * row[j] * count

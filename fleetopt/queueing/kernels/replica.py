@@ -121,28 +121,33 @@ def weigh_queue(work, speed, present, open_share, open_rate_rps, weight):
     -------
     total : float
         Of weights times iterations, s.
+    finishing : float
+        Of weights times the requests decoding.
     length : int
         Weights from here on are 0.
     """
     per_step = (1 - open_share) / steps_of(work)
     decoding = min(present, work.slots)
     before_s = speed.free_s[decoding]
+    now = 1.0
+    total, finishing = before_s, 1.0 * decoding
     weight[:] = 0.0
-    weight[0] = 1.0
-    total = before_s
+    weight[0] = now
     for j in range(1, weight.size):
         joins = decoding * per_step + open_share * open_rate_rps * before_s
         decoding = max(min(present - j, work.slots), 0)
         done = completed(speed, decoding, j)
         before_s = speed.base_s[decoding] + done * speed.prefill_s[decoding]
-        weight[j] = weight[j - 1] * joins / done
-        total += weight[j] * before_s
-        if weight[j] * before_s < _NEGLIGIBLE * total and joins < done:
-            return total, j
-        if weight[j] > _HUGE:
+        now *= joins / done
+        weight[j] = now
+        total += now * before_s
+        finishing += now * decoding
+        if now * before_s < _NEGLIGIBLE * total and joins < done:
+            return total, finishing, j
+        if now > _HUGE:
             weight[: j + 1] /= _HUGE
-            total /= _HUGE
-    return total, weight.size
+            now, total, finishing = now / _HUGE, total / _HUGE, finishing / _HUGE
+    return total, finishing, weight.size
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -168,10 +173,7 @@ def fill_capacity(works, speed, capacity, first):
 @njit(error_model="numpy")
 def finish_rps(work, speed, present, weight, capacity):
     """Fill in a column of a capacity; returns the requests finished per second."""
-    total, length = weigh_queue(work, speed, present, 0.0, 0.0, weight)
-    finishing = 0.0
-    for j in range(length):
-        finishing += weight[j] * min(present - j, work.slots)
+    total, finishing, _ = weigh_queue(work, speed, present, 0.0, 0.0, weight)
     steps = steps_of(work)
     throughput_rps = finishing / (steps * total)
     free = weight[0] * min(present, work.slots) / (steps * total)
@@ -235,17 +237,18 @@ def _birth_death(birth_rps, death_rps, probability):
     """Fill in the stationary distribution; returns from where on it is negligible, and left at 0."""
     probability[:] = 0.0
     probability[0] = 1.0
-    total = 1.0
+    now, total = 1.0, 1.0
     length = death_rps.size
     for j in range(1, death_rps.size):
-        probability[j] = probability[j - 1] * (birth_rps / death_rps[j])
-        total += probability[j]
-        if probability[j] < _NEGLIGIBLE_QUEUE * total and birth_rps < death_rps[j]:
+        now *= birth_rps / death_rps[j]
+        probability[j] = now
+        total += now
+        if now < _NEGLIGIBLE_QUEUE * total and birth_rps < death_rps[j]:
             length = j + 1
             break
         if total > _HUGE:
             probability[: j + 1] /= _HUGE
-            total /= _HUGE
+            now, total = now / _HUGE, total / _HUGE
     probability /= total
     return length
 
@@ -281,14 +284,15 @@ def open_queue_probability(work, prompts, arrival_rate_rps, decoding, decode_s, 
     chunks_of_one = mean_chunks(prompts, chunk_beside(work, decoding[1]))
     probability[:] = 0.0
     probability[0] = 1.0
-    total = 1.0
+    now, total = 1.0, 1.0
     for j in range(1, probability.size):
         chunks = chunks_of_one
         if j > 1:
             chunks = max(work.prompt_tokens / tokens_beside(work, decoding[j]), chunks_of_one / j)
         load = arrival_rate_rps * (chunks * (work.base_s + decode_s[j]) + work.prefill_s)
-        probability[j] = probability[j - 1] * max(min(load, highest_load), TINY)
-        total += probability[j]
-        if probability[j] < _NEGLIGIBLE_QUEUE:
+        now *= max(min(load, highest_load), TINY)
+        probability[j] = now
+        total += now
+        if now < _NEGLIGIBLE_QUEUE:
             break
     probability /= total

@@ -21,6 +21,7 @@ _TURN = 2 * np.pi * np.arange(POINTS) / POINTS
 _COSINE, _SINE = np.cos(_TURN), -np.sin(_TURN)
 _ROOT_HALF = np.sqrt(0.5)
 _TERMS, _SMALL = 10, 0.2
+_LAST = POINTS - 1
 
 
 def _up_to_question():
@@ -85,7 +86,7 @@ def transform_pair(first, second, out):
         work[1, n] = second[n] * _DAMPING[n]
     _transform(work)
     for f in range(HALF):
-        mirror = (POINTS - f) % POINTS
+        mirror = (POINTS - f) & _LAST
         out[0, f] = (work[2, f] + work[2, mirror]) / 2
         out[1, f] = (work[3, f] - work[3, mirror]) / 2
         out[2, f] = (work[3, f] + work[3, mirror]) / 2
@@ -97,7 +98,7 @@ def invert(real, imaginary):
     """float64[POINTS], the masses of a transform."""
     work = np.empty((4, POINTS))
     for f in range(HALF):
-        mirror = (POINTS - f) % POINTS
+        mirror = (POINTS - f) & _LAST
         # The conjugate, whose transform is the conjugate of the inverse times the number of points.
         work[0, f], work[1, f] = real[f], -imaginary[f]
         work[0, mirror], work[1, mirror] = real[f], imaginary[f]
@@ -164,7 +165,7 @@ def shift(place, real, imaginary):
     low = int(place)
     lower, upper = (1 - (place - low)) * _DAMPING[low], (place - low) * _DAMPING[low + 1]
     for f in range(HALF):
-        here, following = f * low % POINTS, f * (low + 1) % POINTS
+        here, following = f * low & _LAST, f * (low + 1) & _LAST
         c = lower * _COSINE[here] + upper * _COSINE[following]
         s = lower * _SINE[here] + upper * _SINE[following]
         r = real[f]
@@ -183,15 +184,13 @@ def exponential(mean, real, imaginary, out):
     while 2 * factor > _SMALL:
         factor /= 2
         halvings += 1
-    for f in range(HALF):
-        x, y = factor * (real[f] - 1), factor * imaginary[f]
-        r, i = 1.0, 0.0
-        for term in range(_TERMS, 0, -1):
-            a = r / term
-            b = i / term
-            r = 1 + a * x - b * y
-            i = a * y + b * x
-        out[0, f], out[1, f] = r, i
+    out[0] = 1.0
+    out[1] = 0.0
+    for term in range(_TERMS, 0, -1):
+        part = factor / term
+        for f in range(HALF):
+            x, y, r, i = part * (real[f] - 1), part * imaginary[f], out[0, f], out[1, f]
+            out[0, f], out[1, f] = 1 + r * x - i * y, r * y + i * x
     for _ in range(halvings):
         for f in range(HALF):
             r, i = out[0, f], out[1, f]

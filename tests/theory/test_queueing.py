@@ -37,11 +37,12 @@ def prefill_only(prompt_tokens: np.ndarray) -> RequestWork:
     return request_work(profile, np.ones(len(prompt_tokens)), prompt_tokens, np.ones(len(prompt_tokens)))
 
 
-def chat(n: int = 4000, seed: int = 1) -> RequestWork:
+def chat(n: int = 4000, seed: int = 1, budget: int = PROFILE.max_batched_tokens) -> RequestWork:
+    profile = PROFILE.model_copy(update={"max_batched_tokens": budget, "max_chunk_tokens": budget})
     rng = np.random.default_rng(seed)
     prompt = np.clip(rng.lognormal(6.8, 0.9, n), 4, 8000).round()
     output = np.clip(rng.lognormal(5.0, 0.7, n), 2, 1000).round()
-    return request_work(PROFILE, np.ones(n), prompt, output)
+    return request_work(profile, np.ones(n), prompt, output)
 
 
 @pytest.mark.parametrize("load", [0.3, 0.6, 0.85])
@@ -310,6 +311,22 @@ def test_the_quick_answer_is_that_of_the_prediction(load, replicas, time_s):
     assert loads.late == pytest.approx(float(prediction.ttft.exceeds(np.array([time_s]))[0]), abs=1e-8)
     assert loads.prefill_load == prediction.state.prefill_load
     assert loads.slot_load == prediction.state.running / work.slots
+
+
+@settings(max_examples=40, deadline=None)
+@given(load=st.floats(0.02, 0.97), replicas=st.integers(1, 200), budget=st.sampled_from([512, 2048, 8192]))
+def test_the_bounds_that_a_search_prunes_by_hold(load, replicas, budget):
+    work = chat(budget=budget)
+    rate = load * stability_limit_rps(work) * replicas
+    time_s = 1.5 * work.unloaded_ttft_quantile_s(0.99)
+    loads, of_one = pool_loads(work, rate, replicas, time_s), rate / replicas
+    fluid = of_one * work.iterations * work.base_s / (1 - of_one * work.work_s)
+    assert loads.slot_load * work.slots >= fluid * (1 - 1e-9)
+    each_s = work.prefill_s + work.base_s * work.prompt_tokens / budget
+    assert loads.prefill_load >= min(1.0, of_one * each_s) * (1 - 1e-3)
+    more = pool_loads(work, rate, replicas + 1, time_s)
+    assert more.budget_load < loads.budget_load
+    assert more.late <= 1.01 * loads.late + 1e-6
 
 
 def test_overload_has_no_equilibrium():

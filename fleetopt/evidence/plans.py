@@ -155,7 +155,7 @@ def plan_grid(
     workloads, hardware : sequence of str
         Names.
     seed : int
-        Of the draw; a larger share only adds cells.
+        Of the draw, of each cell by itself: a larger share or grid only adds cells.
     rates_rps, multiples : sequence of float
     full_rate_rps : float
         Cells up to this rate are all run, 1/s.
@@ -169,8 +169,13 @@ def plan_grid(
         for gpus in hardware
         for multiple in multiples
     ]
-    drawn = np.random.default_rng(seed).random(len(keys))
-    return [key for key, draw in zip(keys, drawn, strict=True) if key.arrival_rate_rps <= full_rate_rps or draw < share]
+    return [key for key in keys if key.arrival_rate_rps <= full_rate_rps or _draw(key, seed) < share]
+
+
+def _draw(key: CellKey, seed: int) -> float:
+    """A number from 0 to 1 that depends on the cell and the seed alone, not on the rest of the grid."""
+    name = f"{key.workload}|{key.hardware}|{key.arrival_rate_rps:g}|{key.multiple:g}"
+    return float(np.random.default_rng(np.random.SeedSequence([seed, *name.encode()])).random())
 
 
 def plan_cells(

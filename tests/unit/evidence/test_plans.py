@@ -121,7 +121,8 @@ def test_the_grid_has_all_cells_up_to_a_rate_and_a_share_of_the_rest():
     assert len(every) == 18
     some = plan_grid(["a", "b"], ["x"], 1, full_rate_rps=20.0, share=0.5)
     assert {key for key in every if key.arrival_rate_rps == 20} < set(some) < set(every)
-    assert set(some) < set(plan_grid(["a", "b"], ["x"], 1, full_rate_rps=20.0, share=0.9))
+    assert set(some) < set(plan_grid(["a", "b"], ["x"], 1, full_rate_rps=20.0, share=0.95))
+    assert [key for key in some if key.workload == "b"] == plan_grid(["b"], ["x"], 1, full_rate_rps=20.0, share=0.5)
     assert plan_grid(["a"], ["x"], 1, full_rate_rps=20.0, share=0.0) == every[:3]
 
 

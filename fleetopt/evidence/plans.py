@@ -304,7 +304,7 @@ def _reference_in_words(fleet: ReferenceFleet) -> str:
     return _words(
         fleet.boundaries_tokens,
         fleet.gamma,
-        [(pool.high or 0, pool.routing.pools[pool.index].profile.name) for pool in fleet.pools],
+        [(pool.bounds.high or 0, pool.routing.pools[pool.index].profile.name) for pool in fleet.pools],
     )
 
 

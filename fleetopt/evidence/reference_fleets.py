@@ -4,7 +4,6 @@ Branch and bound. Below, every fleet is bounded by the work of its requests (`fl
 physics, and by what the simulator has refuted; the queueing model only says where to look first.
 """
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import product
@@ -14,6 +13,7 @@ import numpy as np
 from fleetopt.planner.engine import pool_work
 from fleetopt.planner.mixture import PoolMixture, split
 from fleetopt.planner.problem import POOL_NAMES, Problem
+from fleetopt.planner.undercut import ReplicaBounds, confirmed_price, expected_price, least_price, next_trial
 from fleetopt.planner.verification import Verifier, resolution
 from fleetopt.planner.work_floor import fewest_replicas
 from fleetopt.profiles import GpuProfile
@@ -22,7 +22,6 @@ from fleetopt.queueing.work import RequestWork
 from fleetopt.simulator import Fleet, Pool
 
 _P99 = 0.99
-_SLACK = 1e-9
 _RESOLUTION = 1 / 400
 _SLOW_ITERATIONS = 6
 """Length of an iteration where the model has none, in bases."""
@@ -30,9 +29,9 @@ _MOST_TIMES = 64
 """A pool that the model refuses at so many times the work's own number is begun with twice that number."""
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ReferencePool:
-    """A pool that fleets of the reference share, and what is known of its smallest confirmed number of replicas.
+    """A pool that fleets of the reference share.
 
     Attributes
     ----------
@@ -40,14 +39,8 @@ class ReferencePool:
         A fleet that it belongs to, its place in it, and its requests.
     work : RequestWork
     arrival_rate_rps : float
-    usd_per_hour : float
-        Of a replica.
-    low : int
-        Every smaller number is impossible or refuted.
-    high : int or None
-        Smallest number known to be confirmed.
-    guess : int or None
-        What the model would take.
+    bounds : ReplicaBounds
+        What is known of its smallest confirmed number of replicas; the likely one is the model's.
     """
 
     routing: Fleet
@@ -55,16 +48,7 @@ class ReferencePool:
     mixture: PoolMixture
     work: RequestWork
     arrival_rate_rps: float
-    usd_per_hour: float
-    low: int
-    high: int | None = None
-    guess: int | None = None
-
-    def likely(self, target_s: float) -> int:
-        """The model's number, moved to where the simulator has not excluded it."""
-        if self.guess is None:
-            self.guess = _modelled(self.work, self.arrival_rate_rps, target_s, self.low)
-        return max(self.low, self.guess if self.high is None else min(self.guess, self.high))
+    bounds: ReplicaBounds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -76,14 +60,9 @@ class ReferenceFleet:
     pools: tuple[ReferencePool, ...]
 
     @property
-    def least_usd_per_hour(self) -> float:
-        """Price below which there is no such fleet."""
-        return sum(pool.low * pool.usd_per_hour for pool in self.pools)
-
-    @property
-    def confirmed_usd_per_hour(self) -> float:
-        """Price of the cheapest one that is known to be confirmed; infinite without one."""
-        return sum(math.inf if pool.high is None else pool.high * pool.usd_per_hour for pool in self.pools)
+    def bounds(self) -> tuple[ReplicaBounds, ...]:
+        """What is known of its pools."""
+        return tuple(pool.bounds for pool in self.pools)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,15 +100,14 @@ def cheaper_fleet(verifier: Verifier, below_usd_per_hour: float) -> ReferenceFou
     Notes
     -----
     Every fleet whose least price is below the best one known is looked at, the one with the lowest likely price first.
-    One of its pools is simulated with as many replicas as it could have at most for the fleet to be cheaper, shared out
-    in proportion to what the model takes: if they are not confirmed, the pool needs more and the least price rises. It
-    is taken for granted that a pool that holds with n replicas holds with more.
+    One of its pools is simulated with as many replicas as it could have for the fleet to be cheaper, see
+    `fleetopt.planner.undercut`. It is taken for granted that a pool that holds with n replicas holds with more.
     """
     fleets = list(reference_fleets(verifier.problem))
     search = _Search(verifier, below_usd_per_hour)
     open_fleets = fleets
     while open_fleets := [fleet for fleet in open_fleets if search.may_win(fleet)]:
-        search.look_at(min(open_fleets, key=search.likely_usd_per_hour))
+        search.look_at(min(open_fleets, key=lambda fleet: expected_price(fleet.bounds)))
     return ReferenceFound(
         fleet=search.best,
         usd_per_hour=search.usd_per_hour,
@@ -175,14 +153,18 @@ def _pool(
         name = POOL_NAMES[len(mixtures)][index]
         if limit <= profile.context_limit_tokens and work.unloaded_ttft_quantile_s(_P99) <= problem.slo.ttft_of(name):
             rate = problem.arrival_rate_rps * mixture.requests / sum(part.requests for part in mixtures)
+            fewest = fewest_replicas(work, rate)
             known[key] = ReferencePool(
                 routing=_routing(problem, boundaries, gamma, profile),
                 index=index,
                 mixture=mixture,
                 work=work,
                 arrival_rate_rps=rate,
-                usd_per_hour=profile.usd_per_replica_hour,
-                low=fewest_replicas(work, rate),
+                bounds=ReplicaBounds(
+                    usd_per_hour=profile.usd_per_replica_hour,
+                    likely=_modelled(work, rate, problem.slo.ttft_of(name), fewest),
+                    low=fewest,
+                ),
             )
     return known[key]
 
@@ -208,54 +190,27 @@ class _Search:
     looked_at: set[int] = field(default_factory=set)
     untold: int = 0
 
-    def may_win(self, fleet: ReferenceFleet) -> bool:
-        """Whether a fleet may still be cheaper than the best by more than the resolution."""
-        return fleet.least_usd_per_hour < self._goal()
-
-    def _goal(self) -> float:
+    @property
+    def goal_usd_per_hour(self) -> float:
+        """What a fleet has to cost less than, to be cheaper than the best by more than the resolution."""
         return self.usd_per_hour * (1 - (_RESOLUTION if self.best is not None else 0))
 
-    def likely_usd_per_hour(self, fleet: ReferenceFleet) -> float:
-        """Price of a fleet where the model is right about it."""
-        target_s = self.verifier.problem.slo.ttft_p99_s
-        return sum(pool.likely(target_s) * pool.usd_per_hour for pool in fleet.pools)
+    def may_win(self, fleet: ReferenceFleet) -> bool:
+        """Whether a fleet may still be cheaper than the best."""
+        return least_price(fleet.bounds) < self.goal_usd_per_hour
 
     def look_at(self, fleet: ReferenceFleet) -> None:
         """Learn one more thing about a fleet that may win."""
         self.looked_at.add(id(fleet))
-        if not fleet.confirmed_usd_per_hour < self.usd_per_hour:
-            pool, replicas = self._next(fleet)
-            if self._trials_confirm(pool, replicas):
-                pool.high = replicas
-            else:
-                pool.low = replicas + 1
-        if fleet.confirmed_usd_per_hour < self.usd_per_hour:
-            self.best, self.usd_per_hour = fleet, fleet.confirmed_usd_per_hour
+        if not confirmed_price(fleet.bounds) < self.goal_usd_per_hour:
+            place, replicas = next_trial(fleet.bounds, self.goal_usd_per_hour)
+            pool = fleet.pools[place]
+            pool.bounds.note(replicas, is_confirmed=self._is_confirmed(pool, replicas))
+        if confirmed_price(fleet.bounds) < self.usd_per_hour:
+            self.best, self.usd_per_hour = fleet, confirmed_price(fleet.bounds)
 
-    def _next(self, fleet: ReferenceFleet) -> tuple[ReferencePool, int]:
-        """A pool and the most replicas that it could have, so that the fleet is cheaper than the best."""
-        target_s, goal = self.verifier.problem.slo.ttft_p99_s, self._goal()
-        share = goal / self.likely_usd_per_hour(fleet)
-        for pool in sorted(fleet.pools, key=lambda pool: -pool.low * pool.usd_per_hour):
-            replicas = math.ceil(pool.likely(target_s) * share * (1 - _SLACK)) - 1
-            if pool.low <= replicas and (pool.high is None or replicas < pool.high):
-                return pool, replicas
-        # In proportion every pool is decided: one is confirmed, and the rest may have what it leaves.
-        spare = goal - fleet.least_usd_per_hour
-        room = {
-            pool: min(
-                pool.low + math.ceil(spare / pool.usd_per_hour * (1 - _SLACK)) - 1,
-                math.inf if pool.high is None else pool.high - 1,
-            )
-            for pool in fleet.pools
-        }
-        undecided = [pool for pool, most in room.items() if most >= pool.low]
-        pool = max(undecided, key=lambda pool: (room[pool] - pool.low) * pool.usd_per_hour)
-        return pool, int(room[pool])
-
-    def _trials_confirm(self, pool: ReferencePool, replicas: int) -> bool:
-        likely = pool.likely(self.verifier.problem.slo.ttft_p99_s)
-        prediction = predict_pool(pool.work, pool.arrival_rate_rps, likely)
+    def _is_confirmed(self, pool: ReferencePool, replicas: int) -> bool:
+        prediction = predict_pool(pool.work, pool.arrival_rate_rps, pool.bounds.likely)
         iteration_s = prediction.state.iteration_s if prediction else _SLOW_ITERATIONS * pool.work.base_s
         trials = self.verifier.pool_trials(
             pool.routing, pool.index, pool.mixture, pool.arrival_rate_rps, pool.work.iterations * iteration_s

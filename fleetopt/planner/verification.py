@@ -21,6 +21,7 @@ from fleetopt.planner.trials import (
     pool_run,
     requests_to_simulate,
 )
+from fleetopt.planner.undercut import ReplicaBounds, confirmed_price, least_price, next_trial
 from fleetopt.simulator import Fleet, simulate
 from fleetopt.simulator.replications import run_in_threads
 from fleetopt.workload.trace import Trace
@@ -122,22 +123,24 @@ class Verifier:
         return sum(trials.simulated_requests for trials in self._trials.values())
 
     def cannot_undercut(self, plan: FleetPlan, usd_per_hour: float) -> bool:
-        """Whether a plan's pools hold for no price below one, by a short look at each pool.
+        """Whether a plan's pools hold for no price below one.
 
-        The pools are cut in proportion until one replica more in each would cost that price or more: a cheaper fleet
-        has no more than so many replicas in at least one pool. If none of these is confirmed, no fleet is left. Where
-        commitments or whole nodes make prices jump, this is a rule of thumb.
+        Numbers that would have to hold for it are simulated, see `fleetopt.planner.undercut`, until there is none left
+        or a cheaper fleet seems to hold. Where commitments or whole nodes make prices jump, this is a rule of thumb.
         """
-        if price(plan) < usd_per_hour:
-            return False
         usd_of_load = sum(pool.loaded_replicas * replica_price(pool) for pool in plan.pools)
-        share = 1 - (price(plan) - usd_per_hour) / usd_of_load
+        goal = usd_per_hour - (price(plan) - usd_of_load)
         mixtures = split(self.problem.lengths, plan.boundaries_tokens, plan.gamma)
-        for index, (pool, mixture) in enumerate(zip(plan.pools, mixtures, strict=True)):
-            fewer = math.ceil(pool.loaded_replicas * share * (1 - _SLACK)) - 1
-            is_allowed = fewer >= _floor(pool, mixture, self.problem)
-            if is_allowed and self.trials(plan, index, mixture).verdict(fewer) == "confirmed":
+        bounds = [
+            ReplicaBounds(replica_price(pool), pool.loaded_replicas, _floor(pool, mixture, self.problem))
+            for pool, mixture in zip(plan.pools, mixtures, strict=True)
+        ]
+        while least_price(bounds) < goal * (1 - _SLACK):
+            if confirmed_price(bounds) < goal * (1 - _SLACK):
                 return False
+            place, replicas = next_trial(bounds, goal)
+            verdict = self.trials(plan, place, mixtures[place]).verdict(replicas)
+            bounds[place].note(replicas, is_confirmed=verdict == "confirmed")
         return True
 
     def prove(self, plan: FleetPlan, on_progress: Callable[[str], None] = lambda message: None) -> Proof:

@@ -12,6 +12,7 @@ from fleetopt.planner import trials as trials_module
 from fleetopt.planner.baselines import homogeneous
 from fleetopt.planner.plan import PlanResult
 from fleetopt.planner.problem import Slo
+from fleetopt.planner.undercut import confirmed_price
 from fleetopt.planner.verification import Verifier
 from fleetopt.planner.work_floor import fewest_replicas
 from tests.unit.planner.samples import PROFILE, problem
@@ -23,7 +24,7 @@ BOUNDARIES = (1024, 4096)
 @pytest.fixture(autouse=True)
 def _small_simulations(monkeypatch):
     monkeypatch.setattr(trials_module, "_REQUESTS", 4000)
-    monkeypatch.setattr(trials_module, "_POOL_REQUESTS", 400)
+    monkeypatch.setattr(trials_module, "_POOL_REQUESTS", 2500)
     monkeypatch.setattr(trials_module, "_RESIDENCES", 12)
 
 
@@ -57,10 +58,10 @@ def test_the_reference_is_the_cheapest_fleet_that_looking_everywhere_finds():
             trials = verifier.pool_trials(pool.routing, pool.index, pool.mixture, pool.arrival_rate_rps, 10.0)
             fewest = fewest_replicas(pool.work, pool.arrival_rate_rps)
             smallest = next(n for n in range(fewest, 100) if trials.verdict(n) == "confirmed")
-            usd += smallest * pool.usd_per_hour
+            usd += smallest * pool.bounds.usd_per_hour
         prices.append(usd)
     assert found.usd_per_hour == pytest.approx(min(prices))
-    assert found.fleet.confirmed_usd_per_hour == found.usd_per_hour
+    assert confirmed_price(found.fleet.bounds) == found.usd_per_hour
     none = cheaper_fleet(Verifier(wanted, None, 1), min(prices))
     assert (none.fleet, none.usd_per_hour) == (None, min(prices))
 
@@ -109,11 +110,11 @@ def test_no_pool_keeps_up_with_fewer_replicas_than_its_work_takes():
     wanted = asked(slo_ttft_p99_s=60.0)
     for fleet in reference_fleets(wanted):
         for pool in fleet.pools:
-            if pool.low > 1:
+            if pool.bounds.low > 1:
                 trials = Verifier(wanted, None, 1).pool_trials(
                     pool.routing, pool.index, pool.mixture, pool.arrival_rate_rps, 60.0
                 )
-                assert trials.verdict(pool.low - 1) != "confirmed"
+                assert trials.verdict(pool.bounds.low - 1) != "confirmed"
 
 
 def test_the_grid_has_all_cells_up_to_a_rate_and_a_share_of_the_rest():

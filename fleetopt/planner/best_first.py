@@ -137,8 +137,12 @@ class _Search:
     complete: set[int] = field(default_factory=set)
     opened: set[int] = field(default_factory=set)
     best: int | None = None
+    n_outer_pools: int = field(init=False)
     loose: dict[str, bool] = field(default_factory=dict)
     """By name of pool, whether the last bound that was put to the test was too low."""
+
+    def __post_init__(self) -> None:
+        self.n_outer_pools = len(self.table.loaded)
 
     def run(self) -> int | None:
         """The first cell once all its pools are sized; None if no cell is feasible."""
@@ -165,11 +169,16 @@ class _Search:
         return list(found.values())
 
     def extend(self, table: PoolTable, cells: Cells, more: Cells) -> None:
-        """Take a table that has more pools, and more cells behind those that were given first."""
-        n_pools, n_cells = int(self.cells.pools.max(initial=-1)) + 1, len(cells.usd)
+        """Take a table that has other pools behind those of these cells, and more cells behind these.
+
+        What was found out about the pools and cells before them is kept, and entered into the new table.
+        """
+        n_pools, n_cells = self.n_outer_pools, len(cells.usd)
         self.works = {pool: work for pool, work in self.works.items() if pool < n_pools}
         self.sized = {pool: sized for pool, sized in self.sized.items() if pool < n_pools}
         self.complete = {cell for cell in self.complete if cell < n_cells}
+        self.best = self.best if self.best in self.complete else None
+        table.loaded[:n_pools] = self.table.loaded[:n_pools]
         self.table = table
         self.cells = Cells(*(np.concatenate(pair) for pair in zip(cells, more, strict=True)))
 
@@ -211,8 +220,9 @@ class _Search:
         if self.best is not None:
             most = min(limit, int(most_loaded(cell, pool, self.best, self.terms, self.table, self.cells)))
         known, found = int(self.table.loaded[pool]), None
-        is_hopeless = known < most < limit and self.loose.get(case.name, False)
-        if not (is_hopeless and shortfall(work, rate, most, required) is not None):
+        # One look at the most that would do spares the way there. The TPOT is not smooth enough to conclude from it.
+        looks_hopeless = known < most < limit and self.loose.get(case.name, False) and np.isinf(required.tpot_p99_s)
+        if not (looks_hopeless and shortfall(work, rate, most, required) is not None):
             found = smallest(work, rate, required, most)
             self.loose[case.name] = found != known
         if found is None:
@@ -245,7 +255,7 @@ class _Search:
         self.cells.extra_usd[cell] = compression_price(self.problem, choice.boundaries_tokens, choice.gamma)
         self.cells.usd[cell], self.cells.replicas[cell] = price_of(cell, self.terms, self.table, self.cells)
         self.complete.add(cell)
-        if self.best is None or precedes(cell, self.best, self.cells):
+        if self.cells.usd[cell] < np.inf and (self.best is None or precedes(cell, self.best, self.cells)):
             self.best = cell
 
 

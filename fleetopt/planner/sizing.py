@@ -141,28 +141,30 @@ def _never_enough(case: PoolCase, work: RequestWork, required: PoolRequirements)
 def smallest(
     work: RequestWork, arrival_rate_rps: float, required: PoolRequirements, at_most: int | None = None
 ) -> int | None:
-    """Smallest number of replicas that meets everything; None where ``at_most``, or :func:`most_replicas`, do not.
+    """Smallest number of replicas that meets everything; None where it is above ``at_most``, or there is none.
 
     Starts at what work alone asks for (see :mod:`fleetopt.planner.bounds`), where most searches end, steps up until a
-    number holds and bisects back. That takes it that with one more replica what held still holds. It does in the model
-    but near the edge of a target, by the resolution of its distributions; the number found always holds, and the one
-    below it does not.
+    number holds and bisects back. That takes it that with one more replica what held still holds. At the edge of a
+    target the model is not that smooth: a number may hold and the next one not (seen of the TPOT, within three
+    replicas). The number found always holds, the one below it does not, and which one is found does not depend on
+    ``at_most``, since the steps are the same.
     """
-    at_most = most_replicas(work, arrival_rate_rps, required) if at_most is None else at_most
+    limit = most_replicas(work, arrival_rate_rps, required)
+    at_most = limit if at_most is None else at_most
     low = fewest_by_work(work, arrival_rate_rps, required) - 1
     high, step = low + 1, max(1, low // _FIRST_STEP)
-    while high > at_most or shortfall(work, arrival_rate_rps, high, required) is not None:
-        if high >= at_most:
+    while low < at_most and shortfall(work, arrival_rate_rps, high, required) is not None:
+        if high >= limit:
             return None
-        low, high = high, min(high + step, at_most)
+        low, high = high, min(high + step, limit)
         step *= _STEP_GROWTH
-    while high - low > 1:
+    while low < at_most and high - low > 1:
         middle = (low + high) // 2
         if shortfall(work, arrival_rate_rps, middle, required) is None:
             high = middle
         else:
             low = middle
-    return high
+    return high if low < at_most else None
 
 
 def most_replicas(work: RequestWork, arrival_rate_rps: float, required: PoolRequirements) -> int:

@@ -40,7 +40,7 @@ def offers(draw):
     return tuple(
         Offer(
             profile=profile,
-            max_gpus=draw(st.none() | st.none() | st.integers(4, 60)),
+            max_gpus=draw(st.none() | st.none() | st.integers(4, 80)),
             committed_gpus=draw(st.integers(0, 12)),
             committed_usd_per_gpu_hour=draw(st.sampled_from([0.0, 0.5, 1.0])) * profile.usd_per_gpu_hour,
             gpus_per_node=draw(st.sampled_from([1, 1, 4, 8])),

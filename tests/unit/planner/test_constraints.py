@@ -164,3 +164,12 @@ def test_the_surface_says_why_a_cell_has_no_plan():
     assert {cell.boundaries_tokens for cell in empty} == {(longest - 1,)}
     assert all("the long pool gets no request" in cell.reason for cell in empty)
     assert set(round_boundaries(asked)) == {2048}
+
+
+def test_a_limit_on_gpus_holds_for_three_pools_too():
+    asked = problem(rate_rps=200.0, slo_ttft_p99_s=4.0, spare_replicas=0, slot_mode="worst-case", max_pools=3)
+    asked = replace(asked, boundaries_tokens=(1024, 2048, 4096))
+    enough = sum(plan_fleet(asked).plan.gpus_by_profile.values())
+    for limit in (enough, enough - 1, enough // 2):
+        plan = plan_fleet(replace(asked, offers=(Offer(profile=PROFILE, max_gpus=limit),))).plan
+        assert (plan is not None) == (limit >= enough)

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 _SLACK = 1e-9
+_MOST_ABOVE = 1.1
+"""Where the goal leaves more room than that above what is likely, less is tried first."""
 
 
 @dataclass(eq=False)
@@ -69,7 +71,7 @@ def next_trial(pools: Sequence[ReplicaBounds], goal_usd_per_hour: float) -> tupl
         With a least price below the goal, and no confirmed one.
     goal_usd_per_hour : float
     """
-    share = goal_usd_per_hour / expected_price(pools)
+    share = min(goal_usd_per_hour / expected_price(pools), _MOST_ABOVE)
     for place in sorted(range(len(pools)), key=lambda place: -pools[place].low * pools[place].usd_per_hour):
         pool = pools[place]
         replicas = math.ceil(pool.expected * share * (1 - _SLACK)) - 1

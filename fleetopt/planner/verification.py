@@ -11,6 +11,7 @@ from fleetopt.planner.peak import PeakStream, stream
 from fleetopt.planner.plan import FleetPlan, PoolPlan
 from fleetopt.planner.problem import Offer, Problem, Slo
 from fleetopt.planner.proof import PEAK, PoolEvidence, Proof, Verdict, pool_verdict, worst
+from fleetopt.planner.provision import Provision
 from fleetopt.planner.sizing import Unfit, resize_pool, size_pool
 from fleetopt.planner.trials import (
     REPLICATIONS,
@@ -22,6 +23,8 @@ from fleetopt.planner.trials import (
     requests_to_simulate,
 )
 from fleetopt.planner.undercut import ReplicaBounds, confirmed_price, least_price, next_trial
+from fleetopt.planner.work_floor import fewest_replicas, pool_work
+from fleetopt.queueing.pool import predict_pool
 from fleetopt.simulator import Fleet, simulate
 from fleetopt.simulator.replications import run_in_threads
 from fleetopt.workload.trace import Trace
@@ -158,7 +161,8 @@ class Verifier:
         simulated on its own; in the end all are simulated together, and a pool that is not confirmed there gets one
         more. A pool is confirmed on the Poisson stream at the planned peak and on the day's own requests; one with too
         few of those to bound a P99 (368 are needed, see `block_bootstrap_quantile`) needs only not to be refuted there.
-        No pool is trimmed below what the utilisation cap, with the model's loads, asks for.
+        No pool is trimmed below what the utilisation cap, with the model's loads, asks for. A cap of 1 asks for nothing;
+        the model may then find a confirmed number unstable, and its prediction is nan.
         """
         mixtures = split(self.problem.lengths, plan.boundaries_tokens, plan.gamma)
         settled, repairs = [], []
@@ -316,7 +320,9 @@ def _secant(trials: PoolTrials, low: int, high: int) -> int:
 
 
 def _floor(pool: PoolPlan, mixture: PoolMixture, problem: Problem) -> int:
-    """Fewest loaded replicas whose loads, by the model, stay within the cap on utilisation."""
+    """Fewest loaded replicas whose loads, by the model, stay within the cap; without a cap, by work alone."""
+    if problem.max_utilization >= 1:
+        return fewest_replicas(pool_work(pool.profile, mixture), pool.arrival_rate_rps)
     lax = Slo(ttft_p99_s=_LAX * problem.slo.ttft_of(pool.name))
     case = pool_case(problem, pool.name, offer_of(problem, pool), mixture, pool.max_context_tokens)
     sized = size_pool(replace(problem, slo=lax), case)
@@ -342,9 +348,25 @@ def _sentences(pool: PoolPlan, found: Settled, floor: int) -> list[str]:
 
 
 def _resized(problem: Problem, pool: PoolPlan, mixture: PoolMixture, loaded_replicas: int) -> PoolPlan:
+    """The pool with so many loaded replicas; without a prediction where the model finds them unstable."""
     if loaded_replicas == pool.loaded_replicas:
         return pool
-    return resize_pool(problem, pool, mixture, loaded_replicas, "simulation")
+    work = pool_work(pool.profile, mixture)
+    if predict_pool(work, pool.arrival_rate_rps, loaded_replicas) is not None:
+        return resize_pool(problem, pool, mixture, loaded_replicas, "simulation")
+    provision = Provision.of(problem, offer_of(problem, pool))
+    replicas = provision.replicas(loaded_replicas)
+    return replace(
+        pool,
+        replicas=replicas,
+        spare_replicas=replicas - loaded_replicas,
+        gpus=provision.gpus(replicas, pool.profile.gpus_per_replica),
+        slot_utilization=math.nan,
+        kv_utilization=math.nan,
+        ttft_p99_s=math.nan,
+        tpot_p99_s=math.nan,
+        binding="simulation",
+    )
 
 
 def _routing(plan: FleetPlan) -> Fleet:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
+from fleetopt.planner.engine import pool_work
 from fleetopt.planner.fleet import fleet_plan, pool_case
 from fleetopt.planner.mixture import PoolMixture, split
 from fleetopt.planner.peak import PeakStream, stream
@@ -23,7 +24,7 @@ from fleetopt.planner.trials import (
     requests_to_simulate,
 )
 from fleetopt.planner.undercut import ReplicaBounds, confirmed_price, least_price, next_trial
-from fleetopt.planner.work_floor import fewest_replicas, pool_work
+from fleetopt.planner.work_floor import fewest_replicas
 from fleetopt.queueing.pool import predict_pool
 from fleetopt.simulator import Fleet, simulate
 from fleetopt.simulator.replications import run_in_threads
@@ -322,7 +323,7 @@ def _secant(trials: PoolTrials, low: int, high: int) -> int:
 def _floor(pool: PoolPlan, mixture: PoolMixture, problem: Problem) -> int:
     """Fewest loaded replicas whose loads, by the model, stay within the cap; without a cap, by work alone."""
     if problem.max_utilization >= 1:
-        return fewest_replicas(pool_work(pool.profile, mixture), pool.arrival_rate_rps)
+        return fewest_replicas(pool_work(problem, pool.profile, mixture), pool.arrival_rate_rps)
     lax = Slo(ttft_p99_s=_LAX * problem.slo.ttft_of(pool.name))
     case = pool_case(problem, pool.name, offer_of(problem, pool), mixture, pool.max_context_tokens)
     sized = size_pool(replace(problem, slo=lax), case)
@@ -351,7 +352,7 @@ def _resized(problem: Problem, pool: PoolPlan, mixture: PoolMixture, loaded_repl
     """The pool with so many loaded replicas; without a prediction where the model finds them unstable."""
     if loaded_replicas == pool.loaded_replicas:
         return pool
-    work = pool_work(pool.profile, mixture)
+    work = pool_work(problem, pool.profile, mixture)
     if predict_pool(work, pool.arrival_rate_rps, loaded_replicas) is not None:
         return resize_pool(problem, pool, mixture, loaded_replicas, "simulation")
     provision = Provision.of(problem, offer_of(problem, pool))

@@ -8,6 +8,8 @@ from numba import njit
 
 from fleetopt.workload.lengths import JointLengths
 
+_FORGIVEN_TOKENS = 1e-6
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PoolMixture:
@@ -70,6 +72,15 @@ def compressed_requests(lengths: JointLengths, boundaries_tokens: Sequence[int],
 
 
 @njit(cache=True, nogil=True)
+def band_end(boundary: float, gamma: float) -> float:
+    """Longest total, tokens, that is compressed to a boundary: ``gamma B``, and a millionth of a token is forgiven.
+
+    As in the simulator's `route`, for 1.4 x 45 is 62.99... in floating point. A gamma of 1 has no band at all.
+    """
+    return gamma * boundary + _FORGIVEN_TOKENS if gamma > 1 else boundary
+
+
+@njit(cache=True, nogil=True)
 def _select(
     weight: np.ndarray,
     prompt: np.ndarray,
@@ -91,7 +102,7 @@ def _select(
             boundary = boundaries[below]
             if total <= boundary:
                 natural = below
-            elif total <= gamma * boundary and boundary - output[point] >= 1 and compressible[point] > 0:
+            elif total <= band_end(boundary, gamma) and boundary - output[point] >= 1 and compressible[point] > 0:
                 compressed_for[point] = below
         stays = weight[point]
         if compressed_for[point] >= 0:

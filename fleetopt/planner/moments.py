@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from fleetopt.planner.mixture import band_end
 from fleetopt.profiles import GpuProfile
 
 MOMENTS = 8
@@ -201,10 +202,10 @@ def add_left(
     int
         Of how many points something is left.
     """
-    n_left = 0
+    n_left, end_of_band = 0, band_end(boundary, gamma)
     for point in range(first, end):
         output = points.output[point]
-        goes_down = points.prompt[point] + output <= gamma * boundary and boundary - output >= 1
+        goes_down = points.prompt[point] + output <= end_of_band and boundary - output >= 1
         stays = points.weight[point] - (points.weight[point] * points.compressible[point] if goes_down else 0.0)
         if stays > 0:
             n_left += 1
@@ -261,7 +262,8 @@ def outer_moments(
         point, n_left = start, 0
         for g in range(len(gammas)):
             first = point
-            while point < n_points and points.prompt[point] + points.output[point] <= gammas[g] * boundary:
+            end = band_end(boundary, gammas[g])
+            while point < n_points and points.prompt[point] + points.output[point] <= end:
                 point += 1
             add_compressed(points, first, point, boundary, -np.inf, -np.inf, coefficients, short_target_s, squeezed)
             n_left += add_left(points, requests, first, point, boundary, np.inf, long_target_s, left)

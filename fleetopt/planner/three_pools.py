@@ -17,6 +17,7 @@ from fleetopt.planner.cells import (
     set_pool,
     shape_of,
 )
+from fleetopt.planner.mixture import band_end
 from fleetopt.planner.moments import MOMENTS, REQUESTS, add_compressed, add_left, request_moments
 from fleetopt.planner.provision import fleet_price
 
@@ -162,12 +163,20 @@ def _bound_middle(
 ) -> float:
     """Moments of the middle pool and the replicas that it needs, by offer; the weight of what is compressed to it."""
     low, high, factor = asked.boundaries[lower], asked.boundaries[upper], asked.gammas[gamma]
-    end = _points_within(asked, point, factor * high)
+    end = _points_within(asked, point, band_end(high, factor))
     squeezed = np.empty(MOMENTS)
     for k in range(len(asked.terms)):
         squeezed[:] = 0.0
         add_compressed(
-            asked.points, point, end, high, low, factor * low, asked.coefficients[k], asked.targets_s[2], squeezed
+            asked.points,
+            point,
+            end,
+            high,
+            low,
+            band_end(low, factor),
+            asked.coefficients[k],
+            asked.targets_s[2],
+            squeezed,
         )
         middle[k] = natural[k] + squeezed
         loaded[k] = least_loaded(

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from fleetopt.planner.answer import Answer
 from fleetopt.planner.frontier import FrontierPoint
+from fleetopt.planner.mixture import band_end
 from fleetopt.planner.plan import HOURS_PER_YEAR, FleetPlan, PoolPlan
 from fleetopt.planner.problem import Problem
 from fleetopt.planner.proof import PoolEvidence, Proof
@@ -104,7 +105,7 @@ def _requests(pool: PoolPlan, plan: FleetPlan) -> str:
     boundary = plan.boundaries_tokens[place]
     text = f"to {formatting.count(boundary)} tokens"
     if plan.gamma > 1:
-        text += f", {formatting.count(math.floor(plan.gamma * boundary))} compressed"
+        text += f", {formatting.count(math.floor(band_end(boundary, plan.gamma)))} compressed"
     return text
 
 

@@ -209,7 +209,7 @@ def _too_slow(
     work: RequestWork, arrival_rate_rps: float, replicas: int, required: PoolRequirements, late: float
 ) -> str | None:
     """Which latency misses its target."""
-    if late > LATE_SHARE:
+    if not late <= LATE_SHARE:  # nor if it is nan
         return "P99 TTFT"
     if math.isinf(required.tpot_p99_s):
         return None

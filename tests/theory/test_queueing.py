@@ -114,6 +114,15 @@ def test_a_pool_of_infinite_servers_holds_what_little_says(replicas):
     assert occupancy[OVER_TIME].sum() == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize("replicas", [100_000, 3_000_000])
+@pytest.mark.parametrize("load", [0.6, 2.4])
+def test_as_many_replicas_as_one_likes_hold_what_a_few_thousand_do(load, replicas):
+    throughput_rps = np.minimum(np.arange(9.0), 4.0)
+    few, many = (least_loaded_occupancy(throughput_rps, load * n, n) for n in (3000, replicas))
+    assert many[OVER_TIME] @ np.arange(9) == pytest.approx(load, rel=1e-3)
+    np.testing.assert_allclose(many[OVER_TIME], few[OVER_TIME], atol=0.03)
+
+
 def masses(*points: tuple[float, float]) -> np.ndarray:
     """Masses at times, as shares of the grid."""
     at = np.zeros(POINTS)

@@ -14,6 +14,8 @@ _MOST_POINTS = 4096
 _PHASES = 64
 NEGLIGIBLE_LOG = 40.0
 _NEGLIGIBLE = 1e-18
+_LARGE, _OVERWHELMING = 1e100, 1e200
+"""Weights above the first are scaled down; one that gets above the second does so in a single stride."""
 
 
 @njit(error_model="numpy")
@@ -58,6 +60,8 @@ def least_loaded_occupancy(throughput_rps, arrival_rate_rps, replicas):
         if total > first:
             ratio = arrival_rate_rps / ((1 - middle) * before_rps + middle * served_rps)
             weight *= ratio if stride == 1 else ratio**stride
+            if weight > _OVERWHELMING:  # then all that came before is negligible
+                occupancy[:], summed, peak, weight = 0.0, 0.0, 1.0, 1.0
         before_rps = served_rps
         summed += weight
         occupancy[OVER_TIME, below] += weight * lower
@@ -71,7 +75,7 @@ def least_loaded_occupancy(throughput_rps, arrival_rate_rps, replicas):
         peak = max(peak, weight)
         if weight < _NEGLIGIBLE * peak:
             break
-        if weight > 1e100:
+        if weight > _LARGE:
             occupancy /= weight
             summed, peak, weight = summed / weight, 1.0, 1.0
     occupancy /= summed

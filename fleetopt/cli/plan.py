@@ -9,11 +9,12 @@ import typer
 from fleetopt.cli.options import JsonOption, require_range
 from fleetopt.cli.outputs import require_apart, require_figure, write_figure
 from fleetopt.cli.progress import message_progress
-from fleetopt.cli.question import Question, ask_question, takes_question
+from fleetopt.cli.question import Question, ask_question, takes_question, unplanned_bursts
 from fleetopt.cli.requests import SeedOption
 
 if TYPE_CHECKING:
     from fleetopt.planner.answer import Answer
+    from fleetopt.planner.ask import Asked
 
 
 @takes_question()
@@ -55,14 +56,14 @@ def plan(
     if as_json:
         from fleetopt.reporting.plan_json import answer_json
 
-        print(json.dumps(answer_json(found, asked.rejected_fraction)))
+        print(json.dumps(answer_json(found, asked.rejected_fraction, asked.index_of_dispersion_10s)))
         return
-    _print(found, question, asked.rejected_fraction)
+    _print(found, question, asked)
     if figure is not None:
         print(f"written: {figure}")
 
 
-def _print(found: "Answer", question: Question, rejected_fraction: float) -> None:
+def _print(found: "Answer", question: Question, asked: "Asked") -> None:
     from rich.console import Console
 
     from fleetopt.reporting.plan_tables import answer_tables
@@ -73,6 +74,8 @@ def _print(found: "Answer", question: Question, rejected_fraction: float) -> Non
         print(f"Compressible: {share} of the requests in the band (--compressible-fraction).")
     for caveat in found.caveats if found.proof is None else ():
         print(f"Caution, simulate this plan before you trust it (--verify): {caveat}.")
-    if rejected_fraction:
+    if note := unplanned_bursts(asked):
+        print(note)
+    if asked.rejected_fraction:
         limit = found.problem.max_context_tokens
-        print(f"{rejected_fraction:.3%} of requests are longer than {limit:,} tokens and are refused.")
+        print(f"{asked.rejected_fraction:.3%} of requests are longer than {limit:,} tokens and are refused.")

@@ -23,6 +23,8 @@ WORKLOAD, TARGETS, SUPPLY, SEARCH = "Workload", "Targets", "GPUs and prices", "W
 """Groups of the options in ``--help``."""
 
 _MOST = 1_000_000_000
+_LEAST_BURSTS = 2.0
+"""Index of dispersion from which arrivals are called bursty."""
 _Value = TypeVar("_Value", int, float)
 
 
@@ -64,6 +66,14 @@ class Question:
             rich_help_panel=SUPPLY,
         ),
     ]
+    burstiness: Annotated[
+        Literal["poisson", "trace"],
+        typer.Option(
+            help="Arrivals to plan for: poisson, independent ones, or trace, those of the requests.parquet that --cdf "
+            "names, replayed at the rate.",
+            rich_help_panel=WORKLOAD,
+        ),
+    ] = "poisson"
     output_fraction: Annotated[
         float,
         typer.Option(
@@ -243,12 +253,19 @@ def ask_question(question: Question) -> "Asked":
         If a value is out of range, or a name or file is wrong; one line that names the option.
     """
     from fleetopt.planner.ask import ask
+    from fleetopt.workload.trace import Trace
 
     _check(question)
+    workload = load_workload(question.cdf)
+    if question.burstiness == "trace" and not isinstance(workload, Trace):
+        raise InputError(
+            f"--burstiness trace: --cdf {question.cdf} has no arrival times; give a requests.parquet or poisson"
+        )
     return ask(
-        load_workload(question.cdf),
+        workload,
         _slo(question),
         rate_rps=question.rate,
+        burstiness=question.burstiness,
         offers=_offers(question),
         output_fraction=question.output_fraction,
         compressible_fraction=question.compressible_fraction,
@@ -263,6 +280,17 @@ def ask_question(question: Question) -> "Asked":
         usd_per_compressed_request=question.usd_per_compressed_request,
         slot_mode=question.slots,
         kv_overflow_probability=question.kv_overflow,
+    )
+
+
+def unplanned_bursts(asked: "Asked") -> str:
+    """Says that the trace's arrivals are bursty where Poisson ones were planned for; empty elsewhere."""
+    index = asked.index_of_dispersion_10s if asked.problem.arrivals is None else None
+    if index is None or index <= _LEAST_BURSTS:
+        return ""
+    return (
+        f"The arrivals of --cdf are bursty: at this rate counts in 10 s vary {index:.3g} times as much as those of the "
+        "Poisson arrivals planned for (index of dispersion); --burstiness trace plans for them."
     )
 
 

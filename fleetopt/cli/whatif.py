@@ -11,7 +11,7 @@ import typer
 from fleetopt.cli.options import JsonOption
 from fleetopt.cli.outputs import require_apart, require_figure, write_figure
 from fleetopt.cli.progress import count_progress
-from fleetopt.cli.question import Question, ask_question, takes_question
+from fleetopt.cli.question import Question, ask_question, takes_question, unplanned_bursts
 from fleetopt.errors import InputError
 
 if TYPE_CHECKING:
@@ -65,13 +65,15 @@ def whatif(
     if as_json:
         from fleetopt.reporting.whatif import whatif_json
 
-        print(json.dumps(whatif_json(points, asked_sweep.quantity, asked_sweep.profile)))
+        print(json.dumps(whatif_json(points, asked.problem, asked_sweep.quantity, asked_sweep.profile)))
         return
     from rich.console import Console
 
     from fleetopt.reporting.whatif import whatif_table
 
     Console().print(whatif_table(points, asked.problem, asked_sweep.quantity, asked_sweep.profile))
+    if note := unplanned_bursts(asked):
+        print(note)
     if figure is not None:
         print(f"written: {figure}")
 

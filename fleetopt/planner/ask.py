@@ -3,13 +3,22 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
-from typing import TypedDict, Unpack
+from typing import Literal, TypedDict, Unpack
+
+import numpy as np
 
 from fleetopt.errors import InputError
 from fleetopt.planner.answer import Answer, answer
 from fleetopt.planner.problem import Offer, Problem, Slo, SlotMode
 from fleetopt.profiles import GpuProfile, load_profile
 from fleetopt.workload.forms import CdfPoints, Workload, lengths_of
+from fleetopt.workload.replay import ReplayedArrivals, index_in_windows, replayed_arrivals
+from fleetopt.workload.trace import Trace
+
+Burstiness = Literal["poisson", "trace"]
+"""Which arrivals to plan for: independent ones, or a trace's own, replayed at the planned rate."""
+
+_BURSTS_S = 10.0
 
 
 class Constraints(TypedDict, total=False):
@@ -37,11 +46,24 @@ class Asked:
         Share of requests that are longer than the context limit and refused.
     cdf : tuple of (float, float) or None
         The points that the lengths were made from, for the published model; None where they were not.
+    arrival_s : np.ndarray or None
+        float64[n], arrival times of the requests served, s; None where the workload has none.
     """
 
     problem: Problem
     rejected_fraction: float
     cdf: CdfPoints | None
+    arrival_s: np.ndarray | None
+
+    @property
+    def index_of_dispersion_10s(self) -> float | None:
+        """Index of dispersion of the workload's own arrivals at the planned rate, in windows of 10 s; 1 if Poisson.
+
+        None where they have no times, or too few.
+        """
+        if self.arrival_s is None:
+            return None
+        return index_in_windows(self.arrival_s, self.problem.arrival_rate_rps, _BURSTS_S)
 
 
 def plan(
@@ -50,6 +72,7 @@ def plan(
     *,
     rate_rps: float,
     profiles: Sequence[str | GpuProfile | Offer],
+    burstiness: Burstiness = "poisson",
     output_fraction: float = 0.2,
     compressible_fraction: float = 1.0,
     max_context_tokens: int | None = None,
@@ -72,6 +95,8 @@ def plan(
         Arrival rate to plan for, requests that are refused included, 1/s.
     profiles : sequence of str, GpuProfile or Offer
         GPU types to choose from; a name is one of the catalogue.
+    burstiness : {"poisson", "trace"}
+        Arrivals to plan for, and to verify with: independent ones, or those of the workload, a `Trace`, at that rate.
     output_fraction : float
         Share of a total length that is output, where only totals are known.
     compressible_fraction : float
@@ -98,7 +123,7 @@ def plan(
     Raises
     ------
     InputError
-        If a name is unknown or a number is out of range.
+        If a name is unknown, a number is out of range, or a workload without arrival times is to give the bursts.
 
     Examples
     --------
@@ -113,6 +138,7 @@ def plan(
         workload,
         slo if isinstance(slo, Slo) else Slo(ttft_p99_s=slo),
         rate_rps=rate_rps,
+        burstiness=burstiness,
         offers=tuple(_offer(each) for each in profiles),
         output_fraction=output_fraction,
         compressible_fraction=compressible_fraction,
@@ -133,6 +159,7 @@ def ask(
     compressible_fraction: float,
     max_context_tokens: int | None,
     spare_replicas: int,
+    burstiness: Burstiness = "poisson",
     **constraints: Unpack[Constraints],
 ) -> Asked:
     """The problem that a workload and constraints make; parameters as of `plan`.
@@ -143,7 +170,8 @@ def ask(
     Raises
     ------
     InputError
-        If a number is out of range, or every request is longer than the context limit.
+        If a number is out of range, every request is longer than the context limit, or a workload without arrival times
+        is to give the bursts.
     """
     lengths, cdf = lengths_of(workload, output_fraction, compressible_fraction)
     longest = ceil(cdf[-1][0] if cdf else lengths.total_tokens[-1])
@@ -153,6 +181,7 @@ def ask(
         raise InputError(f"every request is longer than the context limit of {limit:,} tokens")
     if cdf and constraints.get("boundaries_tokens") is None:
         constraints["boundaries_tokens"] = tuple(int(tokens) for tokens, _ in cdf if tokens < min(limit, longest))
+    arrival_s = workload.arrival_s[workload.total_tokens <= limit] if isinstance(workload, Trace) else None
     problem = Problem(
         lengths=served,
         arrival_rate_rps=rate_rps * (1 - rejected),
@@ -160,9 +189,19 @@ def ask(
         offers=offers,
         max_context_tokens=limit,
         spare_replicas=spare_replicas,
+        arrivals=None if burstiness == "poisson" else _bursts(arrival_s),
         **constraints,
     )
-    return Asked(problem=problem, rejected_fraction=rejected, cdf=None if rejected else cdf)
+    return Asked(problem=problem, rejected_fraction=rejected, cdf=None if rejected else cdf, arrival_s=arrival_s)
+
+
+def _bursts(arrival_s: np.ndarray | None) -> ReplayedArrivals:
+    if arrival_s is None:
+        raise InputError("burstiness trace: the workload has no arrival times; give a trace, or plan for poisson")
+    try:
+        return replayed_arrivals(arrival_s)
+    except InputError as error:
+        raise InputError(f"burstiness trace: {error}") from error
 
 
 def _offer(given: str | GpuProfile | Offer) -> Offer:

@@ -215,7 +215,8 @@ class _Search:
         if isinstance(work, Unfit):
             self.table.loaded[pool] = np.inf
             return
-        required, rate = PoolRequirements.of(self.problem, case.name), case.arrival_rate_rps
+        rate = case.arrival_rate_rps
+        required = PoolRequirements.of(self.problem, case.name, rate)
         limit = most = most_replicas(work, rate, required)
         if self.best is not None:
             most = min(limit, int(most_loaded(cell, pool, self.best, self.terms, self.table, self.cells)))

@@ -19,6 +19,9 @@ iterations, u the cap on utilisation, T the token budget:
    ``W + (1 - 1/n) r D W / (1 - r w) <= target``.
 5. *Memory.* A profile whose context limit is below the pool's is rejected.
 
+Bursty arrivals (``Problem.arrivals``) change nothing here: the model accepts a number under them only if it also does
+under Poisson arrivals of the same rate.
+
 A small relative slack covers the rounding of the sums.
 """
 

@@ -174,7 +174,7 @@ def _usd_per_rps(
     added : PoolMixture, optional
         What comes in that step; by default more of the same.
     """
-    required = PoolRequirements.of(problem, pool.name)
+    required = PoolRequirements.of(problem, pool.name, pool.arrival_rate_rps)
     after = _mixed(mixture, rate_rps, added, step_rps) if added else mixture
     at_rate = smallest(pool_work(problem, pool.profile, mixture), rate_rps, required)
     beyond = smallest(pool_work(problem, pool.profile, after), rate_rps + step_rps, required)

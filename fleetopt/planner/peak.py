@@ -1,4 +1,4 @@
-"""The Poisson stream at the planned peak: one endless stream per replication, and the part of it that a pool gets."""
+"""The stream at the planned peak: one endless stream per replication, and the part of it that a pool gets."""
 
 from functools import lru_cache
 
@@ -22,7 +22,10 @@ def stream(seed: int, purpose: str, *index: int) -> np.random.Generator:
 
 
 class PeakStream:
-    """Poisson arrivals at the planned rate with lengths drawn from the window; the same for every plan and pool.
+    """Arrivals at the planned rate with lengths drawn from the window; the same for every plan and pool.
+
+    Arrivals are Poisson, or those that the problem has replayed, from a place drawn for each replication: then every
+    replication has the same bursts, and what an interval over them leaves out is how another trace would differ.
 
     A shorter trace of a replication is the beginning of a longer one, so pools that need traces of different lengths,
     and the fleet as a whole, still see the same requests.
@@ -30,7 +33,7 @@ class PeakStream:
     Parameters
     ----------
     problem : Problem
-        Gives the rate and the lengths.
+        Gives the rate, the arrivals and the lengths.
     seed : int
     """
 
@@ -80,12 +83,15 @@ class PeakStream:
 
     def _draw(self, replication: int, index: int) -> Trace:
         """A stretch of the stream, its clock starting at 0."""
-        arrival_s = poisson_arrivals(
-            self._problem.arrival_rate_rps, _CHUNK, stream(self._seed, "arrivals", replication, index)
-        )
-        return make_trace(
-            arrival_s, *sample(self._problem.lengths, _CHUNK, stream(self._seed, "lengths", replication, index))
-        )
+        lengths = sample(self._problem.lengths, _CHUNK, stream(self._seed, "lengths", replication, index))
+        return make_trace(self._arrival_s(replication, index), *lengths)
+
+    def _arrival_s(self, replication: int, index: int) -> np.ndarray:
+        rate_rps, replayed = self._problem.arrival_rate_rps, self._problem.arrivals
+        if replayed is None:
+            return poisson_arrivals(rate_rps, _CHUNK, stream(self._seed, "arrivals", replication, index))
+        start = int(stream(self._seed, "arrivals", replication).integers(len(replayed.gaps)))
+        return replayed.stretch(start + index * _CHUNK, _CHUNK, rate_rps)
 
 
 def pool_part(trace: Trace, routing: Fleet, pool: int) -> Trace:

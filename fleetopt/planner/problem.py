@@ -9,7 +9,9 @@ import numpy as np
 
 from fleetopt.errors import InputError
 from fleetopt.profiles import GpuProfile
+from fleetopt.workload.dispersion import POISSON, IndexOfDispersion
 from fleetopt.workload.lengths import JointLengths
+from fleetopt.workload.replay import ReplayedArrivals
 
 POOL_NAMES = {1: ("all",), 2: ("short", "long"), 3: ("short", "middle", "long")}
 """Names of a fleet's pools, short context first, by their number."""
@@ -135,6 +137,8 @@ class Problem:
     slot_mode : {"statistical", "worst-case"}
     kv_overflow_probability : float
         Of ``statistical`` slots.
+    arrivals : ReplayedArrivals or None
+        The bursts to plan for, at the planned rate; None: Poisson arrivals. Lengths are independent of them.
     """
 
     lengths: JointLengths
@@ -152,6 +156,7 @@ class Problem:
     usd_per_compressed_request: float = 0.0
     slot_mode: SlotMode = "statistical"
     kv_overflow_probability: float = 0.01
+    arrivals: ReplayedArrivals | None = None
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.arrival_rate_rps) and self.arrival_rate_rps > 0):
@@ -178,6 +183,13 @@ class Problem:
             raise InputError("usd_per_compressed_request must be finite and cannot be negative")
         if self.boundaries_tokens is not None and min(self.boundaries_tokens, default=1) < 1:
             raise InputError(f"a boundary of {min(self.boundaries_tokens)} tokens; the least is 1")
+
+    def dispersion_of(self, pool_rate_rps: float) -> IndexOfDispersion:
+        """Index of dispersion of the arrivals at a pool that gets a share of all, by its rate, 1/s."""
+        if self.arrivals is None:
+            return POISSON
+        share = min(1.0, pool_rate_rps / self.arrival_rate_rps)
+        return self.arrivals.dispersion_at(self.arrival_rate_rps).thinned(share)
 
     @property
     def boundary_candidates(self) -> tuple[int, ...]:

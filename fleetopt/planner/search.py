@@ -45,8 +45,7 @@ def prediction_caveats(plan: FleetPlan, problem: Problem) -> tuple[str, ...]:
     """Why not to trust the figures of a plan without simulation, a sentence for each reason and pool; mostly none."""
     found = []
     for pool, mixture in zip(plan.pools, split(problem.lengths, plan.boundaries_tokens, plan.gamma), strict=True):
-        prediction = predict_pool(
-            pool_work(problem, pool.profile, mixture), pool.arrival_rate_rps, pool.loaded_replicas
-        )
+        rate, work = pool.arrival_rate_rps, pool_work(problem, pool.profile, mixture)
+        prediction = predict_pool(work, rate, pool.loaded_replicas, problem.dispersion_of(rate))
         found += [f"{pool.name} pool: {caveat}" for caveat in (prediction.caveats if prediction else ())]
     return tuple(found)

@@ -39,6 +39,10 @@ def read_situation(
 ) -> Situation:
     """Build the problem of one fleet from its rows of the window.
 
+    The problem is that of Poisson arrivals at the planned peak; bursts are left to the replay of the day's own
+    requests in the simulator. Counts over a day are not stationary: an index of dispersion of them would take the day's
+    curve for bursts.
+
     Parameters
     ----------
     histogram, arrivals : pl.DataFrame

@@ -171,7 +171,9 @@ class PoolTrials:
         return False
 
 
-def requests_to_simulate(pool_rate_rps: float, fleet_rate_rps: float, residence_s: float) -> int:
+def requests_to_simulate(
+    pool_rate_rps: float, fleet_rate_rps: float, residence_s: float, round_of_bursts: int = 0
+) -> int:
     """Requests of the fleet in a replication: enough for the pool's P99, and time for its requests to come and go.
 
     Parameters
@@ -180,8 +182,10 @@ def requests_to_simulate(pool_rate_rps: float, fleet_rate_rps: float, residence_
         Arrival rates, 1/s.
     residence_s : float
         Mean time in service, s.
+    round_of_bursts : int
+        Requests of a trace whose arrivals are replayed, so that a replication has all of its bursts.
     """
-    for_pool = min(_MOST_FOR_A_POOL, max(_REQUESTS, _POOL_REQUESTS * fleet_rate_rps / pool_rate_rps))
+    for_pool = min(_MOST_FOR_A_POOL, max(_REQUESTS, round_of_bursts, _POOL_REQUESTS * fleet_rate_rps / pool_rate_rps))
     return int(min(_MOST_REQUESTS, max(for_pool, fleet_rate_rps * _RESIDENCES * residence_s)))
 
 

@@ -107,6 +107,7 @@ class Verifier:
             Mean time in service, about, s.
         """
         pool, problem = routing.pools[index], self.problem
+        round_of_bursts = 0 if problem.arrivals is None else len(problem.arrivals.gaps)
         targets = Targets(ttft_p99_s=problem.slo.ttft_of(pool.name), tpot_p99_s=problem.slo.tpot_p99_s)
         key = (pool.profile, pool.max_context_tokens, targets, *_content(mixture))
         if key not in self._trials:
@@ -115,7 +116,9 @@ class Verifier:
                 routing,
                 index,
                 targets=targets,
-                n_requests=requests_to_simulate(arrival_rate_rps, problem.arrival_rate_rps, residence_s),
+                n_requests=requests_to_simulate(
+                    arrival_rate_rps, problem.arrival_rate_rps, residence_s, round_of_bursts
+                ),
                 day=self.day,
                 seed=self.seed,
             )
@@ -160,10 +163,10 @@ class Verifier:
         -----
         Every spare replica is down. The requests that a pool gets depend on their length alone, so each pool is
         simulated on its own; in the end all are simulated together, and a pool that is not confirmed there gets one
-        more. A pool is confirmed on the Poisson stream at the planned peak and on the day's own requests; one with too
-        few of those to bound a P99 (368 are needed, see `block_bootstrap_quantile`) needs only not to be refuted there.
-        No pool is trimmed below what the utilisation cap, with the model's loads, asks for. A cap of 1 asks for nothing;
-        the model may then find a confirmed number unstable, and its prediction is nan.
+        more. A pool is confirmed on the stream at the planned peak (`PeakStream`) and on the day's own requests; one
+        with too few of those to bound a P99 (368 are needed, see `block_bootstrap_quantile`) needs only not to be
+        refuted there. No pool is trimmed below what the utilisation cap, with the model's loads, asks for. A cap of 1
+        asks for nothing; the model may then find a confirmed number unstable, and its prediction is nan.
         """
         mixtures = split(self.problem.lengths, plan.boundaries_tokens, plan.gamma)
         settled, repairs = [], []

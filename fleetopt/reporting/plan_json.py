@@ -14,7 +14,7 @@ from fleetopt.planner.recommend import Recommendation
 Json = dict[str, Any]
 
 
-def answer_json(answer: Answer, rejected_fraction: float = 0.0) -> Json:
+def answer_json(answer: Answer, rejected_fraction: float = 0.0, index_of_dispersion_10s: float | None = None) -> Json:
     """What ``fleetopt plan --json`` prints.
 
     Parameters
@@ -22,6 +22,8 @@ def answer_json(answer: Answer, rejected_fraction: float = 0.0) -> Json:
     answer : Answer
     rejected_fraction : float
         Share of requests above the context limit.
+    index_of_dispersion_10s : float or None
+        Of the workload's own arrivals at the planned rate, in windows of 10 s; None where they are not known.
 
     Returns
     -------
@@ -49,7 +51,7 @@ def answer_json(answer: Answer, rejected_fraction: float = 0.0) -> Json:
         "frontier": [{"ttft_p99_s": point.ttft_p99_s, **fleet_json(point.plan)} for point in answer.frontier],
         "caveats": list(answer.caveats),
         "verification": answer.verification and _verification_json(answer.verification),
-        "problem": problem_json(answer.problem, rejected_fraction),
+        "problem": problem_json(answer.problem, rejected_fraction, index_of_dispersion_10s),
     }
 
 
@@ -183,10 +185,12 @@ def published_json(baseline: PublishedBaseline) -> Json:
     }
 
 
-def problem_json(problem: Problem, rejected_fraction: float) -> Json:
+def problem_json(problem: Problem, rejected_fraction: float, index_of_dispersion_10s: float | None) -> Json:
     """What was asked."""
     return {
         "arrival_rate_rps": problem.arrival_rate_rps,
+        "arrivals": "poisson" if problem.arrivals is None else "trace",
+        "index_of_dispersion_10s": index_of_dispersion_10s,
         "rejected_fraction": rejected_fraction,
         "slo_ttft_p99_s": problem.slo.ttft_p99_s,
         "slo_ttft_p99_s_by_pool": dict(problem.slo.pool_ttft_p99_s),

@@ -62,6 +62,7 @@ def problem_heading(problem: Problem, varied: str = "") -> str:
     slo, parts = problem.slo, []
     if varied != "rate":
         parts.append(formatting.rate(problem.arrival_rate_rps))
+    parts.append("Poisson arrivals" if problem.arrivals is None else "arrivals of the trace")
     if varied != "slo-ttft-p99":
         parts.append(f"P99 time to first token of at most {slo.ttft_p99_s:g} s")
     parts += [f"{target_s:g} s in the {name} pool" for name, target_s in slo.pool_ttft_p99_s.items()]

@@ -80,8 +80,8 @@ def _price(plan: FleetPlan | None) -> str:
     return formatting.usd((plan.usd_per_hour or None) if plan else None)
 
 
-def whatif_json(points: Sequence[SweepPoint], quantity: Quantity, profile: str) -> Json:
-    """The same as plain values: ``{"sweep", "profile", "points": [{"value", "status", ...}]}``.
+def whatif_json(points: Sequence[SweepPoint], problem: Problem, quantity: Quantity, profile: str) -> Json:
+    """The same as plain values: ``{"sweep", "profile", "arrivals", "points": [{"value", "status", ...}]}``.
 
     A point holds the keys of a fleet as ``fleetopt plan --json`` prints them, ``homogeneous_usd_per_hour`` and
     ``change``.
@@ -89,6 +89,7 @@ def whatif_json(points: Sequence[SweepPoint], quantity: Quantity, profile: str) 
     return {
         "sweep": quantity,
         "profile": profile or None,
+        "arrivals": "poisson" if problem.arrivals is None else "trace",
         "points": [
             {
                 "value": point.value,

@@ -156,7 +156,8 @@ def _in_our_model(problem: Problem, plan: PublishedPlan, offer: Offer) -> Publis
     found = []
     for pool, mixture, share in zip(plan.pools, mixtures, shares, strict=False):
         work = request_work(offer.profile, mixture.weight, mixture.prompt_tokens, mixture.output_tokens)
-        predicted = predict_pool(work, problem.arrival_rate_rps * share, pool.gpus) if share > 0 else None
+        rate = problem.arrival_rate_rps * share
+        predicted = predict_pool(work, rate, pool.gpus, problem.dispersion_of(rate)) if share > 0 else None
         found.append(math.inf if predicted is None else predicted.ttft.quantile(0.99))
     return PublishedBaseline(
         plan=plan,

@@ -28,7 +28,7 @@ def smallest_by_counting(problem, case, most):
     work = fit_work(problem, case)
     if isinstance(work, Unfit):
         return None
-    required = PoolRequirements.of(problem, case.name)
+    required = PoolRequirements.of(problem, case.name, case.arrival_rate_rps)
     for replicas in range(1, most + 1):
         if shortfall(work, case.arrival_rate_rps, replicas, required) is None:
             return replicas

@@ -41,7 +41,7 @@ def test_a_table_fits_and_marks_changes(width, quantity):
 
 
 def test_json_has_a_fleet_per_point():
-    found = whatif_json(POINTS, "slo-ttft-p99", "")
+    found = whatif_json(POINTS, PROBLEM, "slo-ttft-p99", "")
     assert (found["sweep"], found["profile"]) == ("slo-ttft-p99", None)
     first, second, *_ = found["points"]
     assert first.keys() == second.keys()

@@ -26,9 +26,9 @@ A small relative slack covers the rounding of the sums.
 """
 
 import numpy as np
-from numba import njit
 from scipy import special
 
+from fleetopt.planner.compiled import compiled
 from fleetopt.planner.moments import (
     DECODE_S,
     ITERATIONS,
@@ -67,7 +67,7 @@ def replica_limits(problem: Problem, profile: GpuProfile) -> np.ndarray:
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def least_loaded(
     moments: np.ndarray, rps_per_weight: float, max_sequences: float, context_tokens: float, limits: np.ndarray
 ) -> float:
@@ -103,7 +103,7 @@ def least_loaded(
     return loaded
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def least_by_budget(moments: np.ndarray, rps_per_weight: float, limits: np.ndarray) -> float:
     """Fewest loaded replicas by the token budget alone, at least 1; requests that come on top never lower it."""
     tokens_rps = rps_per_weight * moments[TOKENS] / limits[_BUDGET]
@@ -111,7 +111,7 @@ def least_by_budget(moments: np.ndarray, rps_per_weight: float, limits: np.ndarr
     return max(1.0, np.ceil(by_budget * (1 - _SLACK)))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _most_slots(moments: np.ndarray, max_sequences: float, limits: np.ndarray) -> float:
     """Most requests that fit at once, by the model's own formula (``RequestWork.slots``), rounded in its favour."""
     if np.isnan(limits[_DEVIATIONS]):

@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 
 from fleetopt.planner.bounds import INFEASIBLE, least_loaded, replica_limits
+from fleetopt.planner.compiled import compiled
 from fleetopt.planner.engine import most_sequences
 from fleetopt.planner.moments import (
     MOMENTS,
@@ -147,7 +148,7 @@ def compression_usd_per_hour(problem: Problem, compressed_rps: float) -> float:
     return problem.usd_per_compressed_request * compressed_rps * 3600
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def cells_of_two(asked: Question, fewest_pools: int, most_pools: int) -> tuple[PoolTable, Cells, Shares]:
     """Cells of one pool and of two, those that no number of replicas makes feasible left out.
 
@@ -209,7 +210,7 @@ def cells_of_two(asked: Question, fewest_pools: int, most_pools: int) -> tuple[P
     )
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def no_cells(count: int) -> Cells:
     """Room for as many cells."""
     return Cells(
@@ -228,14 +229,14 @@ def shape_of(asked: Question) -> Shape:
     return len(asked.terms), len(asked.boundaries), len(asked.gammas)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def outer_pool(shape: Shape, is_above: int, offer: int, boundary: int, gamma: int) -> int:
     """Where the table holds the pool below or above a boundary."""
     n_offers, n_boundaries, n_gammas = shape
     return n_offers + ((is_above * n_offers + offer) * n_boundaries + boundary) * n_gammas + gamma
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def set_pool(
     place: np.ndarray,
     loaded: np.ndarray,
@@ -253,7 +254,7 @@ def set_pool(
     loaded[pool] = least
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _bound_pools(
     asked: Question, offer: int, whole: np.ndarray, short: np.ndarray, long: np.ndarray, table: PoolTable
 ) -> None:
@@ -271,7 +272,7 @@ def _bound_pools(
             set_pool(place, least, outer_pool(shape, 1, offer, b, g), 1, b, NO_POOL, g, offer, loaded)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _fill_two(asked: Question, shares: Shares, filled: int, table: PoolTable, cells: Cells) -> int:
     """Fill in the cells of two pools behind those that are there; return how many there are."""
     shape = shape_of(asked)
@@ -300,7 +301,7 @@ def _fill_two(asked: Question, shares: Shares, filled: int, table: PoolTable, ce
     return keep_feasible(first_filled, filled, asked.terms, table, cells)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def keep_feasible(first: int, end: int, terms: np.ndarray, table: PoolTable, cells: Cells) -> int:
     """Price new cells and close the gaps that those leave which cannot be feasible; return how many there are."""
     place, loaded = table.place, table.loaded
@@ -317,7 +318,7 @@ def keep_feasible(first: int, end: int, terms: np.ndarray, table: PoolTable, cel
     return kept
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def price_of(cell: int, terms: np.ndarray, table: PoolTable, cells: Cells) -> tuple[float, float]:
     """Price of a cell, USD/h, and its replicas, by what the table knows of its pools."""
     first, second, third = cells.pools[cell, 0], cells.pools[cell, 1], cells.pools[cell, 2]
@@ -325,7 +326,7 @@ def price_of(cell: int, terms: np.ndarray, table: PoolTable, cells: Cells) -> tu
     return usd + cells.extra_usd[cell], replicas
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _price(
     first: int, second: int, third: int, terms: np.ndarray, place: np.ndarray, loaded: np.ndarray
 ) -> tuple[float, float]:
@@ -345,7 +346,7 @@ def _price(
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def first_cell(terms: np.ndarray, table: PoolTable, cells: Cells) -> int:
     """The cell that is first by what is known; -1 if none is feasible.
 
@@ -366,7 +367,7 @@ def first_cell(terms: np.ndarray, table: PoolTable, cells: Cells) -> int:
         cells.usd[first], cells.replicas[first] = usd, replicas
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def most_loaded(cell: int, pool: int, best: int, terms: np.ndarray, table: PoolTable, cells: Cells) -> float:
     """Most loaded replicas of one of a cell's pools with which the cell is neither dearer nor larger than another.
 
@@ -387,7 +388,7 @@ def most_loaded(cell: int, pool: int, best: int, terms: np.ndarray, table: PoolT
     return low
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def precedes(cell: int, other: int, cells: Cells) -> bool:
     """Whether a later cell comes before an earlier one."""
     usd, other_usd = np.rint(cells.usd[cell] * 1e9), np.rint(cells.usd[other] * 1e9)
@@ -402,6 +403,6 @@ def precedes(cell: int, other: int, cells: Cells) -> bool:
     return cells.evenness[cell] > cells.evenness[other]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _n_pools(cell: int, cells: Cells) -> int:
     return 1 + (cells.pools[cell, 1] != NO_POOL) + (cells.pools[cell, 2] != NO_POOL)

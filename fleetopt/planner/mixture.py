@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from fleetopt.planner.compiled import compiled
 from fleetopt.workload.lengths import JointLengths
 
 _FORGIVEN_TOKENS = 1e-6
@@ -71,7 +71,7 @@ def compressed_requests(lengths: JointLengths, boundaries_tokens: Sequence[int],
     return sum(float(_select(*columns, boundaries, gamma, pool)[3]) for pool in range(len(boundaries)))
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def band_end(boundary: float, gamma: float) -> float:
     """Longest total, tokens, that is compressed to a boundary: ``gamma B``, and a millionth of a token is forgiven.
 
@@ -80,7 +80,7 @@ def band_end(boundary: float, gamma: float) -> float:
     return gamma * boundary + _FORGIVEN_TOKENS if gamma > 1 else boundary
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _select(
     weight: np.ndarray,
     prompt: np.ndarray,

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from fleetopt.planner.compiled import compiled
 from fleetopt.planner.mixture import band_end
 from fleetopt.profiles import GpuProfile
 
@@ -89,7 +90,7 @@ def _of_request(prompt, output, c):  # type: ignore[no-untyped-def]  # inlined w
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=_ANY_ORDER)
+@compiled(error_model="numpy", fastmath=_ANY_ORDER)
 def request_moments(points: Points, coefficients: np.ndarray) -> np.ndarray:
     """float64[8, k], moments of a request of each point; in place of the last its TTFT on an idle replica, s."""
     moments = np.empty((MOMENTS, len(points.weight)))
@@ -100,7 +101,7 @@ def request_moments(points: Points, coefficients: np.ndarray) -> np.ndarray:
     return moments
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def late_share(weight: np.ndarray, prompt: np.ndarray, coefficients: np.ndarray, target_s: float) -> float:
     """Share of a pool's requests that are late even on an idle replica."""
     late, total = 0.0, 0.0
@@ -111,7 +112,7 @@ def late_share(weight: np.ndarray, prompt: np.ndarray, coefficients: np.ndarray,
     return late / total
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=_ANY_ORDER)
+@compiled(error_model="numpy", fastmath=_ANY_ORDER)
 def add_points(points: Points, requests: np.ndarray, first: int, end: int, target_s: float, sums: np.ndarray) -> None:
     """Add the points from the first up to the end to float64[8] sums.
 
@@ -136,7 +137,7 @@ def add_points(points: Points, requests: np.ndarray, first: int, end: int, targe
     sums[LATE] += late
 
 
-@njit(cache=True, nogil=True, error_model="numpy", fastmath=_ANY_ORDER)
+@compiled(error_model="numpy", fastmath=_ANY_ORDER)
 def add_compressed(
     points: Points,
     first: int,
@@ -177,7 +178,7 @@ def add_compressed(
         sums[i] += one_sum
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def add_left(
     points: Points,
     requests: np.ndarray,
@@ -216,7 +217,7 @@ def add_left(
     return n_left
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def outer_moments(
     points: Points,
     requests: np.ndarray,
@@ -273,7 +274,7 @@ def outer_moments(
     _add_above(points, requests, long_target_s, long, bands)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _add_above(points: Points, requests: np.ndarray, target_s: float, long: np.ndarray, bands: Bands) -> None:
     """Add to each long pool what lies above its band; the ends are gone through from the longest down."""
     n_points = len(points.weight)

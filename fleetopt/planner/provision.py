@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numba import njit
 
+from fleetopt.planner.compiled import compiled
 from fleetopt.planner.problem import Offer, Problem
 
 _SLACK = 1e-12
@@ -52,12 +52,12 @@ class Provision:
         return int(_gpus(replicas, gpus_per_replica, self.gpus_per_node))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _replicas(loaded: float, spares: float, least: float, availability: float) -> float:
     return max(np.ceil(loaded / availability * (1 - _SLACK)), loaded + spares, least)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _gpus(replicas: float, per_replica: float, per_node: float) -> float:
     if per_replica > per_node:
         return replicas * np.ceil(per_replica / per_node) * per_node
@@ -85,7 +85,7 @@ def offer_terms(problem: Problem) -> np.ndarray:
     )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def fleet_price(
     loaded: tuple[float, float, float], offer: tuple[int, int, int], terms: np.ndarray
 ) -> tuple[float, float]:

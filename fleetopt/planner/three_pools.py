@@ -1,7 +1,6 @@
 """The cells of three pools: pairs of boundaries, made only as far as their price can matter."""
 
 import numpy as np
-from numba import njit
 
 from fleetopt.planner.bounds import least_by_budget, least_loaded
 from fleetopt.planner.cells import (
@@ -17,6 +16,7 @@ from fleetopt.planner.cells import (
     set_pool,
     shape_of,
 )
+from fleetopt.planner.compiled import compiled
 from fleetopt.planner.mixture import band_end
 from fleetopt.planner.moments import MOMENTS, REQUESTS, add_compressed, add_left, request_moments
 from fleetopt.planner.provision import fleet_price
@@ -60,7 +60,7 @@ def cells_of_three(
         room = (pools - n_outer) // n_offers
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _fill_three(  # noqa: C901  # one loop over cells; what is in it is elsewhere
     asked: Question,
     requests: np.ndarray,
@@ -116,7 +116,7 @@ def _fill_three(  # noqa: C901  # one loop over cells; what is in it is elsewher
     return filled, pools, next_usd
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _points_within(asked: Question, first: int, boundary: float) -> int:
     """How many points are within a boundary; the first so many are known to be."""
     points = asked.points
@@ -125,14 +125,14 @@ def _points_within(asked: Question, first: int, boundary: float) -> int:
     return first
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _is_same_as_before(shares: Shares, lower: int, upper: int, gamma: int) -> bool:
     """Whether the next smaller gamma compresses the same requests."""
     end = shares.bands.end
     return gamma > 0 and end[lower, gamma] == end[lower, gamma - 1] and end[upper, gamma] == end[upper, gamma - 1]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _add_natural(
     asked: Question, requests: np.ndarray, first: int, end: int, lower: int, gamma: int, natural: np.ndarray
 ) -> None:
@@ -150,7 +150,7 @@ def _add_natural(
         )
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _bound_middle(
     asked: Question,
     point: int,
@@ -185,7 +185,7 @@ def _bound_middle(
     return squeezed[REQUESTS]
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _least_price(asked: Question, lower: int, upper: int, gamma: int, middle: np.ndarray, table: PoolTable) -> float:
     """Lowest price, USD/h, over the offers of three pools, without that of compression."""
     n_offers = len(asked.terms)
@@ -200,7 +200,7 @@ def _least_price(asked: Question, lower: int, upper: int, gamma: int, middle: np
     return least_usd
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def _fill_offers(
     asked: Question,
     lower: int,

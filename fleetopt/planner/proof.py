@@ -73,7 +73,7 @@ class Proof:
     ----------
     plan : FleetPlan
     verdict : {"confirmed", "refuted", "undecided"}
-        The worst of its pools.
+        The worst of its pools; refuted as well where the replicas added take more GPUs than can be had.
     evidence : tuple of PoolEvidence
     repairs : tuple of str
         What was added to the model's numbers or taken off them, and why, a sentence each.

@@ -37,6 +37,8 @@ _RESIDENCES, _FEWEST_RESIDENCES = 25, 10
 """Mean times in service that a replication should span, and the fewest that say anything of a steady state."""
 _ENOUGH_PER_REPLICATION = 1_000
 """With fewer requests in a replication its own P99 is biased low; then all replications are taken together."""
+_MOST_TAKEN_TOGETHER = 10 * _ENOUGH_PER_REPLICATION
+"""Times of longer replications are not kept; none of the same pool and rate is so much shorter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +51,7 @@ class Targets:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PoolRun:
-    """What is kept of one replication."""
+    """What is kept of one replication; in ``few_`` its times, to be taken with those of others if there are few."""
 
     requests: int
     rejected: int
@@ -59,6 +61,7 @@ class PoolRun:
     tpot_p99_s: float
     ttft_quantiles_s: np.ndarray
     few_ttft_s: np.ndarray
+    few_tpot_s: np.ndarray
     utilization: PoolUtilization
     stability: Stability
     residences: float
@@ -151,7 +154,8 @@ class PoolTrials:
             found = peak_evidence(pool, runs, self.targets, rng)
             if look < REPLICATIONS or found.verdict != "undecided":
                 break
-        if np.isinf(found.ttft_p99_upper_s) or min(run.residences for run in runs) < _FEWEST_RESIDENCES:
+        is_unbounded = np.isinf([found.ttft_p99_upper_s, found.tpot_p99_upper_s]).any()
+        if is_unbounded or min(run.residences for run in runs) < _FEWEST_RESIDENCES:
             self._too_short.add(pool.replicas)
         return found
 
@@ -206,7 +210,8 @@ def pool_run(result: SimulationResult, index: int) -> PoolRun:
         ttft_p99_s=_p99(ttft_s),
         tpot_p99_s=_p99(tpot_s),
         ttft_quantiles_s=np.quantile(ttft_s, QUANTILE_GRID) if len(ttft_s) else np.empty(0),
-        few_ttft_s=ttft_s.copy() if len(ttft_s) < _ENOUGH_PER_REPLICATION else np.empty(0),
+        few_ttft_s=_kept(ttft_s),
+        few_tpot_s=_kept(tpot_s),
         utilization=result.utilization[index],
         stability=stability_verdict(result),
         residences=span_s / residence_s if residence_s > 0 else np.inf,
@@ -216,19 +221,18 @@ def pool_run(result: SimulationResult, index: int) -> PoolRun:
 def peak_evidence(pool: Pool, runs: Sequence[PoolRun], targets: Targets, rng: np.random.Generator) -> PoolEvidence:
     """Interval of the P99 over replications, each without its warm-up, and what keeps it from counting."""
     ttft, quantiles_s = _ttft(runs, rng)
-    tpot_p99_s = np.array([run.tpot_p99_s for run in runs])
-    tpot_p99_s = tpot_p99_s[~np.isnan(tpot_p99_s)]
-    tpot = replication_interval(tpot_p99_s, _LOOK_CONFIDENCE)
     verdict, note = slo_verdict(ttft.lower, ttft.upper, targets.ttft_p99_s), ""
-    has_tpot = np.isfinite(targets.tpot_p99_s) and len(tpot_p99_s) > 0
+    tpot = Interval(np.nan, -np.inf, np.inf)
+    has_tpot = np.isfinite(targets.tpot_p99_s) and not all(np.isnan(run.tpot_p99_s) for run in runs)
     if has_tpot:
+        tpot = _interval([run.tpot_p99_s for run in runs], [run.few_tpot_s for run in runs], rng)
         verdict = worst([verdict, slo_verdict(tpot.lower, tpot.upper, targets.tpot_p99_s)])
     if len(runs) < REPLICATIONS:
         verdict, note = "refuted", f"{len(runs)} of {REPLICATIONS} replications were enough to see it fail"
     elif verdict == "confirmed":
         note = _why_not_steady(runs)
         verdict = "undecided" if note else "confirmed"
-    elif np.isinf(ttft.upper):
+    elif np.isinf(max(ttft.upper, tpot.upper if has_tpot else 0.0)):
         note = "too few requests reach this pool to bound a P99"
     return PoolEvidence(
         scenario=PEAK,
@@ -254,13 +258,28 @@ def peak_evidence(pool: Pool, runs: Sequence[PoolRun], targets: Targets, rng: np
 
 def _ttft(runs: Sequence[PoolRun], rng: np.random.Generator) -> tuple[Interval, np.ndarray]:
     """Interval of the P99 TTFT, and quantiles of the whole distribution; of all runs together where they are short."""
-    if min(run.steady for run in runs) >= _ENOUGH_PER_REPLICATION:
-        p99_s = np.array([run.ttft_p99_s for run in runs])
+    few_s = [run.few_ttft_s for run in runs]
+    interval = _interval([run.ttft_p99_s for run in runs], few_s, rng)
+    if _are_long(few_s):
         quantiles_s: np.ndarray = np.mean([run.ttft_quantiles_s for run in runs], axis=0)
-        return replication_interval(p99_s, _LOOK_CONFIDENCE), quantiles_s
-    together = np.concatenate([run.few_ttft_s for run in runs])
-    interval = block_bootstrap_quantile(together, P99, 10 * len(runs), 1000, rng, _LOOK_CONFIDENCE)
+        return interval, quantiles_s
+    together = np.concatenate(few_s)
     return interval, np.quantile(together, QUANTILE_GRID) if len(together) else np.empty(0)
+
+
+def _interval(p99_s: Sequence[float], few_s: Sequence[np.ndarray], rng: np.random.Generator) -> Interval:
+    """Interval of a P99 over replications, or of all their times together where one is short."""
+    if _are_long(few_s):
+        return replication_interval(np.array(p99_s), _LOOK_CONFIDENCE)
+    return block_bootstrap_quantile(np.concatenate(few_s), P99, 10 * len(few_s), 1000, rng, _LOOK_CONFIDENCE)
+
+
+def _are_long(few_s: Sequence[np.ndarray]) -> bool:
+    return min(len(times_s) for times_s in few_s) >= _ENOUGH_PER_REPLICATION
+
+
+def _kept(times_s: np.ndarray) -> np.ndarray:
+    return times_s.copy() if len(times_s) < _MOST_TAKEN_TOGETHER else times_s[:_ENOUGH_PER_REPLICATION].copy()
 
 
 def _why_not_steady(runs: Sequence[PoolRun]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 from fleetopt.planner.engine import pool_work
-from fleetopt.planner.fleet import fleet_plan, pool_case
+from fleetopt.planner.fleet import fleet_plan, limits_exceeded, pool_case
 from fleetopt.planner.mixture import PoolMixture, split
 from fleetopt.planner.peak import PeakStream, stream
 from fleetopt.planner.plan import FleetPlan, PoolPlan
@@ -165,8 +165,9 @@ class Verifier:
         simulated on its own; in the end all are simulated together, and a pool that is not confirmed there gets one
         more. A pool is confirmed on the stream at the planned peak (`PeakStream`) and on the day's own requests; one
         with too few of those to bound a P99 (368 are needed, see `block_bootstrap_quantile`) needs only not to be
-        refuted there. No pool is trimmed below what the utilisation cap, with the model's loads, asks for. A cap of 1
-        asks for nothing; the model may then find a confirmed number unstable, and its prediction is nan.
+        refuted there. A fleet that in the end takes more GPUs than can be had is refuted. No pool is trimmed below what
+        the utilisation cap, with the model's loads, asks for. A cap of 1 asks for nothing; the model may then find a
+        confirmed number unstable, and its prediction is nan.
         """
         mixtures = split(self.problem.lengths, plan.boundaries_tokens, plan.gamma)
         settled, repairs = [], []
@@ -183,7 +184,7 @@ class Verifier:
         sized = fleet_plan(self.problem, plan.boundaries_tokens, plan.gamma, pools)
         if (verdict := worst(found.verdict for found in settled)) != "confirmed":
             return Proof(plan=sized, verdict=verdict, evidence=self._evidence(sized, mixtures), repairs=tuple(repairs))
-        return self._together(sized, mixtures, repairs, on_progress)
+        return _within_limits(self.problem, self._together(sized, mixtures, repairs, on_progress))
 
     def _together(
         self,
@@ -349,6 +350,14 @@ def _sentences(pool: PoolPlan, found: Settled, floor: int) -> list[str]:
     )
     below = f"{found.refuted} are not enough" if found.refuted >= floor else "the utilisation cap allows no fewer"
     return [f"{pool.name} pool: {change} the model's {modelled} replicas; {found.replicas} are confirmed, {below}"]
+
+
+def _within_limits(problem: Problem, proof: Proof) -> Proof:
+    """The same proof, refuted where what was added to the fleet takes more GPUs than can be had."""
+    exceeded = limits_exceeded(problem, proof.plan)
+    if not exceeded:
+        return proof
+    return replace(proof, verdict="refuted", repairs=(*proof.repairs, f"not to be had: {exceeded}"))
 
 
 def _resized(problem: Problem, pool: PoolPlan, mixture: PoolMixture, loaded_replicas: int) -> PoolPlan:

@@ -14,7 +14,7 @@ from fleetopt.planner.proof import PEAK, REPLAY, replay_evidence
 from fleetopt.planner.recommend import cheapest_confirmed, recommend
 from fleetopt.planner.search import plan_fleet
 from fleetopt.planner.surface import size_cell
-from fleetopt.planner.trials import Targets
+from fleetopt.planner.trials import Targets, peak_evidence, pool_run
 from fleetopt.planner.verification import Verifier, resolution, smallest_confirmed
 from fleetopt.simulator import simulate
 from fleetopt.workload.lengths import sample
@@ -87,6 +87,53 @@ def test_a_plan_that_is_too_small_is_repaired_and_the_repair_is_told():
     assert proved.verdict == "confirmed"
     assert proved.plan.replicas > small.replicas
     assert f"added to the model's {small.pools[0].loaded_replicas} replicas" in proved.repairs[0]
+
+
+def test_a_repair_that_takes_more_gpus_than_can_be_had_is_not_confirmed():
+    asked = problem(rate_rps=20.0, slo_ttft_p99_s=1.2, max_utilization=1.0, max_pools=1)
+    modelled = homogeneous(asked)
+    small = with_loaded(modelled, modelled.pools[0].loaded_replicas - 1)
+    offers = tuple(replace(offer, max_gpus=small.replicas) for offer in asked.offers)
+    proved = Verifier(replace(asked, offers=offers), None, 1).prove(small)
+    assert proved.plan.replicas > small.replicas
+    assert proved.verdict == "refuted"
+    assert proved.repairs[-1].startswith("not to be had:")
+
+
+def runs_like(ttft_s, tpot_s):
+    """Replications with given times and all else in order."""
+    asked = problem(rate_rps=20.0)
+    fleet = homogeneous(asked).fleet()
+    run = pool_run(simulate(PeakStream(asked, 1).trace(0, 2000), fleet), 0)
+    runs = [
+        replace(
+            run,
+            steady=len(ttft),
+            ttft_p99_s=float(np.quantile(ttft, 0.99, method="inverted_cdf")),
+            tpot_p99_s=float(np.quantile(tpot, 0.99, method="inverted_cdf")),
+            few_ttft_s=ttft,
+            few_tpot_s=tpot,
+        )
+        for ttft, tpot in zip(ttft_s, tpot_s, strict=True)
+    ]
+    return fleet.pools[0], runs
+
+
+def test_short_replications_count_together_with_those_that_are_long_enough_by_themselves():
+    ttft_s = [np.full(999, 0.5)] * 5 + [np.full(1001, 3.0)] * 5
+    pool, runs = runs_like(ttft_s, [np.full(2000, 0.01)] * 10)
+    found = peak_evidence(pool, runs, Targets(ttft_p99_s=1.0, tpot_p99_s=np.inf), np.random.default_rng(1))
+    assert found.ttft_p99_s == 3.0
+    assert found.verdict == "refuted"
+
+
+def test_few_times_per_output_token_in_a_replication_are_taken_together():
+    # 15 in 1,010 are late, but one in 101 is not within the P99 of a replication by itself, which is a P98.
+    tpot_s = [np.append(np.full(101 - late, 0.01), np.full(late, 0.02)) for late in [1, 2] * 5]
+    pool, runs = runs_like([np.full(2000, 0.5)] * 10, tpot_s)
+    found = peak_evidence(pool, runs, Targets(ttft_p99_s=1.0, tpot_p99_s=0.0197), np.random.default_rng(1))
+    assert found.tpot_p99_s == 0.02
+    assert found.verdict != "confirmed"
 
 
 def test_no_pool_is_trimmed_below_what_the_utilisation_cap_asks_for():

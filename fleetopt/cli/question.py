@@ -173,7 +173,7 @@ class Question:
         typer.Option(
             metavar="TOKENS",
             help="Candidate for a boundary between pools, tokens; may be given more than once. Default: the "
-            "breakpoints of a CDF, every length of a trace.",
+            "breakpoints of a CDF, every length of a trace; with its bursts (--burstiness), 64 of these.",
             show_default=False,
             rich_help_panel=SEARCH,
         ),

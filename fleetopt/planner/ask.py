@@ -1,7 +1,7 @@
 """From a workload, targets and GPU types, in the forms that people have them in, to a problem and its answer."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Literal, TypedDict, Unpack
 
@@ -19,6 +19,7 @@ Burstiness = Literal["poisson", "trace"]
 """Which arrivals to plan for: independent ones, or a trace's own, replayed at the planned rate."""
 
 _BURSTS_S = 10.0
+_BURSTY_BOUNDARIES = 64
 
 
 class Constraints(TypedDict, total=False):
@@ -165,7 +166,9 @@ def ask(
     """The problem that a workload and constraints make; parameters as of `plan`.
 
     Every breakpoint of a CDF is a candidate for a boundary, and of other workloads every distinct length, unless
-    ``boundaries_tokens`` says otherwise.
+    ``boundaries_tokens`` says otherwise. Where bursts are planned for only 64 of these are, evenly many lengths apart:
+    bounds lie far below what bursts need, so that nearly every candidate is sized by the full model, some milliseconds
+    each.
 
     Raises
     ------
@@ -192,6 +195,8 @@ def ask(
         arrivals=None if burstiness == "poisson" else _bursts(arrival_s),
         **constraints,
     )
+    if problem.arrivals is not None and problem.boundaries_tokens is None:
+        problem = replace(problem, boundaries_tokens=_some(problem.boundary_candidates))
     return Asked(problem=problem, rejected_fraction=rejected, cdf=None if rejected else cdf, arrival_s=arrival_s)
 
 
@@ -202,6 +207,14 @@ def _bursts(arrival_s: np.ndarray | None) -> ReplayedArrivals:
         return replayed_arrivals(arrival_s)
     except InputError as error:
         raise InputError(f"burstiness trace: {error}") from error
+
+
+def _some(candidates: tuple[int, ...]) -> tuple[int, ...]:
+    """At most 64 of them, the first and the last among them."""
+    if len(candidates) <= _BURSTY_BOUNDARIES:
+        return candidates
+    places = np.linspace(0, len(candidates) - 1, _BURSTY_BOUNDARIES).round().astype(np.int64)
+    return tuple(candidates[place] for place in places)
 
 
 def _offer(given: str | GpuProfile | Offer) -> Offer:

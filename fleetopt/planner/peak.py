@@ -42,6 +42,11 @@ class PeakStream:
         self._chunk = lru_cache(maxsize=_CHUNKS_KEPT)(self._draw)
         self._kept = lru_cache(maxsize=_POOL_TRACES_KEPT)(self._select)
 
+    @property
+    def is_bursty(self) -> bool:
+        """Whether arrivals are replayed, not Poisson."""
+        return self._problem.arrivals is not None
+
     def trace(self, replication: int, n_requests: int) -> Trace:
         """The first ``n_requests`` of a replication's stream."""
         return _joined(self._chunks(replication, n_requests))

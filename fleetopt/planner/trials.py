@@ -162,7 +162,7 @@ class PoolTrials:
     def _run(self, fleet: Fleet, replication: int) -> PoolRun:
         trace = self._peak.pool_trace(replication, self.n_requests, self._routing, self._index)
         self.simulated_requests += len(trace)
-        return pool_run(simulate(trace, fleet), 0)
+        return pool_run(simulate(trace, fleet), 0, is_bursty=self._peak.is_bursty)
 
     def _is_plain_miss(self, runs: Sequence[PoolRun]) -> bool:
         if min(run.steady for run in runs) < _ENOUGH_PER_REPLICATION:
@@ -193,11 +193,11 @@ def requests_to_simulate(
     return int(min(_MOST_REQUESTS, max(for_pool, fleet_rate_rps * _RESIDENCES * residence_s)))
 
 
-def pool_run(result: SimulationResult, index: int) -> PoolRun:
-    """Take what evidence needs of a pool from a simulation, whose own arrays are large."""
+def pool_run(result: SimulationResult, index: int, *, is_bursty: bool) -> PoolRun:
+    """Take what evidence needs of a pool from a simulation, whose own arrays are large; bursts are no warm-up."""
     in_pool, is_served = result.pool == index, result.pool_mask(index)
     arrival_s, ttft_s = result.arrival_s[is_served], result.ttft_s[is_served]
-    steady = steady_part(arrival_s, ttft_s, result.e2e_s[is_served])
+    steady = steady_part(arrival_s, ttft_s, result.e2e_s[is_served], is_bursty=is_bursty)
     tpot_s = result.tpot_s[is_served][steady]
     tpot_s, ttft_s = tpot_s[~np.isnan(tpot_s)], ttft_s[steady]
     residence_s = float(np.mean(result.finish_s[is_served] - result.admitted_s[is_served])) if len(arrival_s) else 0.0

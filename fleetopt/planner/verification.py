@@ -234,7 +234,8 @@ class Verifier:
 
         def run(replication: int) -> list[PoolRun]:
             result = simulate(self._peak.trace(replication, n_requests), fleet)
-            return [pool_run(result, index) for index in range(len(fleet.pools))]
+            indices = range(len(fleet.pools))
+            return [pool_run(result, index, is_bursty=self._peak.is_bursty) for index in indices]
 
         runs = run_in_threads([partial(run, replication) for replication in range(REPLICATIONS)])
         return [

@@ -49,13 +49,15 @@ def mser5_cutoff(values: np.ndarray) -> int:
     return int(np.argmin(squared_width[: batches // 2 + 1])) * _MSER_BATCH
 
 
-def steady_part(arrival_s: np.ndarray, ttft_s: np.ndarray, e2e_s: np.ndarray) -> slice:
+def steady_part(arrival_s: np.ndarray, ttft_s: np.ndarray, e2e_s: np.ndarray, *, is_bursty: bool = False) -> slice:
     """Find the requests of a run that saw neither an empty fleet filling up nor a full one emptying.
 
     Parameters
     ----------
     arrival_s, ttft_s, e2e_s : np.ndarray
         float64[n], s, of finished requests in order of arrival, no nan.
+    is_bursty : bool
+        Whether latencies rise and fall with bursts of arrivals: MSER would take those near the start for a warm-up.
 
     Returns
     -------
@@ -85,4 +87,5 @@ def steady_part(arrival_s: np.ndarray, ttft_s: np.ndarray, e2e_s: np.ndarray) ->
     time_in_system_s = float(np.mean(e2e_s))
     filled = int(np.searchsorted(arrival_s, arrival_s[0] + _FILLING * time_in_system_s))
     emptying = int(np.searchsorted(arrival_s, arrival_s[-1] - _EMPTYING * time_in_system_s))
-    return slice(min(max(filled, mser5_cutoff(ttft_s)), n // 2), max(emptying, n - n // 4))
+    transient = 0 if is_bursty else mser5_cutoff(ttft_s)
+    return slice(min(max(filled, transient), n // 2), max(emptying, n - n // 4))

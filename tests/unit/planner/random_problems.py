@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 from fleetopt.planner.problem import Offer, Problem, Slo
 from fleetopt.profiles import load_profile
 from fleetopt.workload.lengths import make_lengths
+from fleetopt.workload.processes import gamma_arrivals, markov_modulated_arrivals
+from fleetopt.workload.replay import replayed_arrivals
 
 FAST = load_profile("a100-llama2-7b")
 SLOW = FAST.model_copy(
@@ -19,6 +21,11 @@ SLOW = FAST.model_copy(
         "usd_per_gpu_hour": FAST.usd_per_gpu_hour / 5,
     }
 )
+SPELLS = replayed_arrivals(
+    markov_modulated_arrivals(np.array([2.0, 40.0]), np.array([4.0, 1.0]), 20_000, np.random.default_rng(1))
+)
+"""Spells of a second or so in which requests come twenty times as fast as in between."""
+CLUMPS = replayed_arrivals(gamma_arrivals(1.0, 3.0, 20_000, np.random.default_rng(2)))
 
 
 @st.composite
@@ -51,7 +58,7 @@ def offers(draw):
 
 
 @st.composite
-def problems(draw, max_pools=3):
+def problems(draw, max_pools=3, arrivals=(None,)):
     """A problem; the boundaries are few, some of them where requests lie, some anywhere."""
     drawn = draw(lengths())
     pools = draw(st.integers(1, max_pools))
@@ -77,4 +84,5 @@ def problems(draw, max_pools=3):
         gamma_step=0.5,
         usd_per_compressed_request=draw(st.sampled_from([0.0, 0.0, 1e-6, 1e-4])),
         slot_mode=draw(st.sampled_from(["statistical", "worst-case"])),
+        arrivals=draw(st.sampled_from(arrivals)),
     )

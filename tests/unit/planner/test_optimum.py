@@ -10,17 +10,28 @@ from fleetopt.planner.mixture import pool_mixture
 from fleetopt.planner.sizing import PoolRequirements, Unfit, fit_work, shortfall
 from fleetopt.planner.surface import cost_surface
 from fleetopt.planner.three_pools import cells_of_three
-from tests.unit.planner.random_problems import problems
+from tests.unit.planner.random_problems import CLUMPS, SPELLS, problems
 
 
-@settings(max_examples=60, deadline=None)
-@given(problems())
-def test_the_search_finds_what_exhaustive_evaluation_finds(problem):
+def assert_found(problem):
+    """The search finds what exhaustive evaluation finds."""
     plans = [candidate.plan for candidate in cost_surface(problem) if candidate.plan is not None]
     expected = min(plans, key=lambda plan: rank(problem, plan), default=None)
     choice, effort = cheapest(problem)
     assert (choice and describe(problem, choice)) == expected
     assert effort.opened <= effort.cells
+
+
+@settings(max_examples=60, deadline=None)
+@given(problems())
+def test_the_search_finds_what_exhaustive_evaluation_finds(problem):
+    assert_found(problem)
+
+
+@settings(max_examples=25, deadline=None)
+@given(problems(arrivals=(SPELLS, CLUMPS)))
+def test_the_same_where_arrivals_are_bursty(problem):
+    assert_found(problem)
 
 
 def smallest_by_counting(problem, case, most):
@@ -36,7 +47,7 @@ def smallest_by_counting(problem, case, most):
 
 
 @settings(max_examples=25, deadline=None)
-@given(problems())
+@given(problems(arrivals=(None, None, None, SPELLS, CLUMPS)))
 def test_no_bound_is_above_what_the_full_model_accepts(problem):
     boundaries, gammas = problem.boundary_candidates, problem.gammas[:2]
     asked = ask(problem, boundaries, gammas)

@@ -59,6 +59,7 @@ def test_the_steady_part_leaves_out_ten_times_in_the_system_at_the_start_and_thr
     # a transient that MSER sees is longer; times in the system that fill the run leave a part to look at
     surge = np.r_[np.linspace(50.0, 0.0, 300), np.tile([1.0, -1.0], 350)]
     assert steady_part(arrival_s, surge, two) == slice(mser5_cutoff(surge), 993)
+    assert steady_part(arrival_s, surge, two, is_bursty=True) == slice(20, 993)
     assert steady_part(arrival_s, two, np.full(1000, 1e6)) == slice(500, 750)
     assert steady_part(np.zeros(0), np.zeros(0), np.zeros(0)) == slice(0, 0)
     for n in (1, 2, 3, 7):

@@ -47,7 +47,8 @@ def plan(
     from fleetopt.planner.answer import answer, cost_cells
 
     require_range("--seed", seed, 0, 2**63 - 1)
-    with message_progress(enabled=verify and not as_json) as on_message:
+    with message_progress(enabled=not as_json) as on_message:
+        on_message("searching (the first run on a machine compiles the model: about a minute)")
         found = answer(asked.problem, asked.cdf, frontier=frontier, verify=verify, seed=seed, on_progress=on_message)
     if figure is not None:
         from fleetopt.reporting.plan_figures import cost_map

@@ -104,7 +104,7 @@ def runs_like(ttft_s, tpot_s):
     """Replications with given times and all else in order."""
     asked = problem(rate_rps=20.0)
     fleet = homogeneous(asked).fleet()
-    run = pool_run(simulate(PeakStream(asked, 1).trace(0, 2000), fleet), 0)
+    run = pool_run(simulate(PeakStream(asked, 1).trace(0, 2000), fleet), 0, is_bursty=False)
     runs = [
         replace(
             run,

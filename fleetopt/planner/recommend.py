@@ -98,7 +98,9 @@ def recommend(
 
             proofs[plan] = verifier.prove(plan, report)
     contenders = [plan for plan in sized_plans(problem) if plan not in proofs]
-    chosen, proved, dismissed = cheapest_confirmed(verifier, list(proofs.values()), contenders, on_progress)
+    # Two routed pools are shown beside a plan even where one pool is all that may be built.
+    allowed = [proof for plan, proof in proofs.items() if len(plan.pools) <= problem.max_pools]
+    chosen, proved, dismissed = cheapest_confirmed(verifier, allowed, contenders, on_progress)
     return Recommendation(
         result=result,
         proof=chosen or proofs[result.plan],

@@ -136,7 +136,7 @@ def test_whatif_plans_every_point(tmp_path):
     figure = tmp_path / "rate.png"
     asked = ("--cdf", "azure", "--slo-ttft-p99", 1.5, "--profile", "a100-llama2-7b", "--sweep", "rate=10:40:3")
     found = json_of("whatif", *asked, "--figure", figure)
-    assert set(found) == {"sweep", "profile", "points"}
+    assert set(found) == {"sweep", "profile", "arrivals", "points"}
     assert [point["value"] for point in found["points"]] == pytest.approx([10, 20, 40])
     assert all(set(point) >= FLEET_KEYS | {"status", "reason", "change"} for point in found["points"])
     costs = [point["usd_per_hour"] for point in found["points"]]

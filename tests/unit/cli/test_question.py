@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from fleetopt.cli.question import Question, ask_question, by_name
+from fleetopt.cli.question import Question, ask_question, by_name, unplanned_bursts
 from fleetopt.cli.whatif import parse_sweep
 from fleetopt.errors import InputError
 from tests.unit.cli.runs import run
@@ -77,6 +77,25 @@ def test_every_length_of_a_trace_is_a_candidate(tmp_path):
     asked = ask_question(question(cdf=str(path), compressible_fraction=0.5))
     assert (asked.cdf, asked.problem.boundaries_tokens, asked.problem.max_context_tokens) == (None, None, 41)
     assert asked.problem.lengths.compressible_fraction.tolist() == [0.5] * 4
+
+
+def test_bursts_are_planned_for_where_asked_and_pointed_at_elsewhere(tmp_path):
+    path = tmp_path / "requests.parquet"
+    arrival_s = np.repeat(np.arange(500.0), 8)  # a clock of eight at once, at 20 requests/s one each 0.4 s
+    frame = {"arrival_s": arrival_s, "prompt_tokens": np.full(4000, 500), "output_tokens": np.full(4000, 20)}
+    arrival_s[2000:] += 2000.0
+    pl.DataFrame(frame).write_parquet(path)
+    plain, bursty = (ask_question(question(cdf=str(path), rate=20.0, burstiness=each)) for each in ("poisson", "trace"))
+    assert plain.problem.arrivals is None
+    assert bursty.problem.arrivals.gaps[:9].tolist() == pytest.approx(
+        [0.0] * 7 + [bursty.problem.arrivals.gaps[7], 0.0]
+    )
+    index = plain.index_of_dispersion_10s
+    assert index == bursty.index_of_dispersion_10s > 2
+    assert f"vary {index:.3g} times as much" in unplanned_bursts(plain)
+    assert unplanned_bursts(bursty) == unplanned_bursts(ask_question(question())) == ""
+    with pytest.raises(InputError, match="--burstiness trace: --cdf azure has no arrival times"):
+        ask_question(question(burstiness="trace"))
 
 
 @pytest.mark.parametrize(

@@ -249,6 +249,14 @@ def test_a_recommendation_needs_neither_a_day_nor_an_upper_band():
     assert found.replicas_upper_band == {}
 
 
+def test_a_baseline_of_more_pools_than_may_be_built_is_not_recommended():
+    asked = problem(rate_rps=60.0, slot_mode="worst-case", boundaries_tokens=(2048,), max_pools=1)
+    found = recommend(asked, None, None, seed=1)
+    assert found.pool_routing.verdict == "confirmed"
+    assert found.pool_routing.plan.usd_per_hour < found.proof.plan.usd_per_hour
+    assert len(found.proof.plan.pools) == 1
+
+
 def test_a_contender_that_the_model_ranks_behind_wins_if_the_simulator_confirms_it_cheaper():
     asked = problem(rate_rps=20.0, slo_ttft_p99_s=4.0, max_utilization=1.0)
     plan = homogeneous(asked)

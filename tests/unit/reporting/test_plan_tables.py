@@ -118,7 +118,7 @@ def test_no_plan_is_a_reason():
 
 
 def test_json_has_the_same_keys_with_and_without_a_plan():
-    found, none = answer_json(answer(is_verified=True), 0.01), answer_json(answer(None))
+    found, none = answer_json(answer(is_verified=True), 0.01, 3.5), answer_json(answer(None))
     assert found.keys() == none.keys()
     assert set(NO_FLEET) == set(fleet_json(TWO_POOLS)) <= set(found)
     assert (found["status"], none["status"], none["reason"]) == ("feasible", "infeasible", "too [b]slow")
@@ -129,6 +129,8 @@ def test_json_has_the_same_keys_with_and_without_a_plan():
     assert found["verification"]["verdict"] == "confirmed"
     assert found["problem"]["offers"][0]["max_gpus"] == 40
     assert found["problem"]["rejected_fraction"] == 0.01
+    assert (found["problem"]["arrivals"], found["problem"]["index_of_dispersion_10s"]) == ("poisson", 3.5)
+    assert none["problem"]["index_of_dispersion_10s"] is None
     json.dumps([found, none], allow_nan=False)
 
 

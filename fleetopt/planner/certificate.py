@@ -31,8 +31,8 @@ class PoolMargin:
     step_rps : float
         By how much the rate is changed, 1/s.
     usd_per_rps_less, usd_per_rps_more : float or None
-        Price, USD/h per request/s, of the last and of the next step; None where there is not that much traffic, or
-        where the model finds no number of replicas.
+        Price, USD/h per request/s, of the last and of the next step; None where there is not that much traffic, the
+        GPU type has no price, or the model finds no number of replicas.
     binding : str
         What sets the pool's number of replicas.
     """
@@ -107,7 +107,7 @@ class Certificate:
         Each boundary moved down, then up, to the next candidate, gamma kept.
     savings : tuple of Saving
         From the cheapest fleet of one pool: routing, compression, GPU types. They sum to the difference to the cheapest
-        plan; empty where no fleet of one pool is feasible.
+        plan; empty where no fleet of one pool is feasible, or nothing has a price.
     next_best : tuple of FleetPlan
         The plans that come next, cheapest first, at most five.
     """
@@ -167,13 +167,15 @@ def _usd_per_rps(
     step_rps: float,
     added: PoolMixture | None = None,
 ) -> float | None:
-    """Price of a step up from a rate, USD/h per request/s, on demand, spares aside.
+    """Price of a step up from a rate, USD/h per request/s, on demand, spares aside; None where none is known.
 
     Parameters
     ----------
     added : PoolMixture, optional
         What comes in that step; by default more of the same.
     """
+    if not pool.profile.usd_per_gpu_hour:
+        return None
     required = PoolRequirements.of(problem, pool.name, pool.arrival_rate_rps)
     after = _mixed(mixture, rate_rps, added, step_rps) if added else mixture
     at_rate = smallest(pool_work(problem, pool.profile, mixture), rate_rps, required)
@@ -243,7 +245,7 @@ def _neighbours(problem: Problem, plan: FleetPlan) -> tuple[Neighbour, ...]:
 def _savings(problem: Problem, plan: FleetPlan) -> tuple[Saving, ...]:
     """What routing, compression and a choice of GPU types save in turn; each search is wider than the one before."""
     one_pool = homogeneous(problem)
-    if one_pool is None:
+    if one_pool is None or not one_pool.usd_per_hour:
         return ()
     one_type = replace(problem, offers=(_offer(problem, one_pool.pools[0]),))
     routed, _ = cheapest(one_type, gammas=(1.0,))

@@ -25,7 +25,7 @@ CHEAP = PROFILE.model_copy(update={"name": "cheap", "kv_blocks": 1100, "max_cont
 
 def test_a_target_below_the_unloaded_p99_names_pool_gpu_and_the_nearest_target():
     why = plan_fleet(replace(ASKED, slo=Slo(ttft_p99_s=0.05))).infeasibility
-    assert why.binding.startswith("P99 TTFT of the ")
+    assert why.binding.startswith("P99 TTFT")
     assert "on idle a100-llama2-7b replicas" in why.binding
     assert "0.05 s" in why.binding
     nearest_s = 0.05 * why.ttft_factor
@@ -87,6 +87,15 @@ def test_margins_are_near_the_mean_price_of_traffic_where_pools_are_large():
         assert margin.usd_per_rps_more == pytest.approx(mean, rel=0.2)
         assert margin.usd_per_rps_less == pytest.approx(mean, rel=0.2)
         assert margin.binding == pool.binding
+
+
+def test_without_a_price_nothing_is_said_to_cost_nothing():
+    free = PROFILE.model_copy(update={"usd_per_gpu_hour": 0.0})
+    asked = replace(ASKED, offers=(Offer(profile=free),))
+    certificate = certify(asked, plan_fleet(asked).plan)
+    assert certificate.savings == ()
+    assert {margin.usd_per_rps_more for margin in certificate.margins} == {None}
+    assert {margin.usd_per_rps_less for margin in certificate.margins} == {None}
 
 
 def test_the_neighbours_of_the_optimum_are_no_cheaper():

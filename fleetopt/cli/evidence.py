@@ -33,6 +33,7 @@ def fidelity(
     workload: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="NAME",
             help="Published workload; may be given more than once. Default: all, or none where --requests names some.",
             show_default=False,
         ),
@@ -40,6 +41,7 @@ def fidelity(
     requests: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="NAME=FILE",
             help="Lengths of real requests, as NAME=requests.parquet; may be given more than once. Files of one name "
             "are taken together.",
             show_default=False,
@@ -101,6 +103,7 @@ def plans(
     workload: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="NAME",
             help="Published workload; may be given more than once. Default: all, or none where --requests names some.",
             show_default=False,
         ),
@@ -108,12 +111,15 @@ def plans(
     requests: Annotated[
         list[str] | None,
         typer.Option(
-            help="Lengths of real requests, as NAME=requests.parquet; may be given more than once.", show_default=False
+            metavar="NAME=FILE",
+            help="Lengths of real requests, as NAME=requests.parquet; may be given more than once.",
+            show_default=False,
         ),
     ] = None,
     hardware: Annotated[
         list[str] | None,
         typer.Option(
+            metavar="NAME[+NAME]",
             help="GPU profile, or several joined by + to choose from for each pool; may be given more than once. "
             "Default: A100, H100 and both, each with Llama-3.1-8B.",
             show_default=False,
@@ -121,18 +127,25 @@ def plans(
     ] = None,
     rate: Annotated[
         list[float] | None,
-        typer.Option(help="Requests/s; may be given more than once. Default: 20, 200, 2000.", show_default=False),
+        typer.Option(
+            metavar="RPS", help="Requests/s; may be given more than once. Default: 20, 200, 2000.", show_default=False
+        ),
     ] = None,
     multiple: Annotated[
         list[float] | None,
         typer.Option(
+            metavar="MULTIPLE",
             help="Target as a multiple of the workload's own unloaded P99 TTFT; may be given more than once. "
             "Default: 1.5, 3, 6.",
             show_default=False,
         ),
     ] = None,
-    full_rate: Annotated[float, typer.Option(help="Cells up to this rate are all run, requests/s.")] = 20.0,
-    share: Annotated[float, typer.Option(help="Share of the cells beyond --full-rate, drawn at random.")] = 0.3,
+    full_rate: Annotated[
+        float, typer.Option(metavar="RPS", help="Cells up to this rate are all run, requests/s.")
+    ] = 20.0,
+    share: Annotated[
+        float, typer.Option(metavar="SHARE", help="Share of the cells beyond --full-rate, drawn at random.")
+    ] = 0.3,
     output_fraction: OutputFractionOption = 0.2,
     seed: SeedOption = 0,
     out: Annotated[

@@ -297,7 +297,7 @@ def unplanned_bursts(asked: "Asked") -> str:
 def _check(question: Question) -> None:
     """Check what the problem would refuse without the option's name, or would take a very long time for."""
     if not (isfinite(question.rate) and question.rate > 0):
-        raise InputError(f"--rate {question.rate:g}: has to be above 0 requests/s")
+        raise InputError(f"--rate {question.rate:g}: has to be finite and above 0 requests/s")
     require_range("--output-fraction", question.output_fraction, 0, 1, open_ends=True)
     require_range("--compressible-fraction", question.compressible_fraction, 0, 1)
     require_range("--max-utilization", question.max_utilization, 0, 1, open_ends=True)
@@ -342,6 +342,10 @@ def _offers(question: Question) -> "tuple[Offer, ...]":
     committed = _committed(question.committed, names)
     node, node_of = by_name("--gpus-per-node", question.gpus_per_node or (), int, names)
     up, up_of = by_name("--availability", question.availability or (), float, names)
+    for gpus in (*node_of.values(), *([] if node is None else [node])):
+        require_range("--gpus-per-node", gpus, 1, 10_000)
+    for share in (*up_of.values(), *([] if up is None else [up])):
+        require_range("--availability", share, 0.01, 1)
     offers = []
     for gpu in profiles:
         count, usd = committed.get(gpu.name, (0, 0.0))
@@ -351,7 +355,7 @@ def _offers(question: Question) -> "tuple[Offer, ...]":
                 max_gpus=limits.get(gpu.name),
                 committed_gpus=count,
                 committed_usd_per_gpu_hour=usd,
-                gpus_per_node=node_of.get(gpu.name, node or 1),
+                gpus_per_node=node_of.get(gpu.name, 1 if node is None else node),
                 availability=up_of.get(gpu.name, 1.0 if up is None else up),
             )
         except InputError as error:

@@ -61,7 +61,7 @@ def whatif(
     if figure is not None:
         from fleetopt.reporting.whatif import whatif_figure
 
-        write_figure(figure, whatif_figure(points, asked_sweep.quantity, asked_sweep.profile))
+        write_figure(figure, whatif_figure(points, asked.problem, asked_sweep.quantity, asked_sweep.profile))
     if as_json:
         from fleetopt.reporting.whatif import whatif_json
 
@@ -84,6 +84,8 @@ def _complete(question: Question, asked: Sweep) -> Question:
     missing = [name for name, value in given.items() if value is None and asked.quantity != name]
     if missing:
         raise InputError(f"--{missing[0]}: is missing, and not what is varied")
+    if asked.quantity == "rate" and given["rate"] is not None:
+        raise InputError(f"--rate {question.rate:g}: --sweep varies the rate; leave one of the two out")
     if asked.quantity == "rate":
         return replace(question, rate=asked.values[0])
     if asked.quantity == "slo-ttft-p99":

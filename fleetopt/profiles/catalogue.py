@@ -1,5 +1,6 @@
 """The profiles that ship with the package, one TOML file each under ``catalogue_files/``."""
 
+from difflib import get_close_matches
 from importlib import resources
 
 from fleetopt.errors import InputError
@@ -33,5 +34,7 @@ def load_profile_file(name: str) -> ProfileFile:
         If there is none.
     """
     if name not in catalogue_names():
-        raise InputError(f"no GPU profile named '{name}'; shipped profiles: {', '.join(catalogue_names())}")
+        near = get_close_matches(name, catalogue_names(), n=4, cutoff=0.4)
+        meant = f"did you mean {', '.join(near)}? " if near else ""
+        raise InputError(f"no GPU profile named '{name}'; {meant}`fleetopt profiles list` names all that are shipped")
     return parse_profile_file((_FILES / f"{name}.toml").read_text("utf-8"), f"{name}.toml")

@@ -214,6 +214,7 @@ def test_compare_prints_differences_as_json(trace):
         ([*PLAN, "--cdf", "azure", "--rate", "1", "--profile", "a100-llama2-7b", "--price", "2"], "--price"),
         ([*WHATIF, "--sweep", "speed=1:2:3"], "--sweep"),
         ([*WHATIF, "--sweep", "gpu"], "--rate: is missing"),
+        ([*WHATIF, "--sweep", "rate=1:2:3", "--rate", "5"], "--rate 5"),
         ([*WHATIF, "--sweep", "rate=1:2:3", "--figure", "{tmp}/a.txt"], ".svg"),
         ([*SIMULATE, "--trace", "{tmp}/empty.csv", "--replicas", "1"], "Parquet"),
         ([*SIMULATE, "--trace", "{trace}", "--replicas", "0"], "replicas"),

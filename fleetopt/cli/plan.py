@@ -1,6 +1,7 @@
 """`fleetopt plan`."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -52,8 +53,10 @@ def plan(
         found = answer(asked.problem, asked.cdf, frontier=frontier, verify=verify, seed=seed, on_progress=on_message)
     if figure is not None:
         from fleetopt.reporting.plan_figures import cost_map
+        from fleetopt.reporting.plan_tables import problem_heading
 
-        write_figure(figure, cost_map(cost_cells(found.problem, found.result.plan), found.plan, found.homogeneous))
+        cells = cost_cells(found.problem, found.result.plan)
+        write_figure(figure, cost_map(cells, found.plan, found.homogeneous, problem_heading(found.problem)))
     if as_json:
         from fleetopt.reporting.plan_json import answer_json
 
@@ -66,17 +69,27 @@ def plan(
 
 def _print(found: "Answer", question: Question, asked: "Asked") -> None:
     from rich.console import Console
+    from rich.text import Text
 
     from fleetopt.reporting.plan_tables import answer_tables
 
-    Console().print(answer_tables(found))
+    console = Console()
+    console.print(answer_tables(found))
+    for line in _remarks(found, question, asked):
+        console.print(Text(line))
+
+
+def _remarks(found: "Answer", question: Question, asked: "Asked") -> Iterator[str]:
+    """What the tables take for granted."""
+    from fleetopt.reporting.formatting import percent
+
     if found.plan and found.plan.gamma > 1:
-        share = f"{question.compressible_fraction:.0%}"
-        print(f"Compressible: {share} of the requests in the band (--compressible-fraction).")
+        share = percent(question.compressible_fraction)
+        yield f"Compressible: {share} of the requests in the band (--compressible-fraction)."
     for caveat in found.caveats if found.proof is None else ():
-        print(f"Caution, simulate this plan before you trust it (--verify): {caveat}.")
+        yield f"Caution, simulate this plan before you trust it (--verify): {caveat}."
     if note := unplanned_bursts(asked):
-        print(note)
+        yield note
     if asked.rejected_fraction:
         limit = found.problem.max_context_tokens
-        print(f"{asked.rejected_fraction:.3%} of requests are longer than {limit:,} tokens and are refused.")
+        yield f"{percent(asked.rejected_fraction)} of requests are longer than {limit:,} tokens and are refused."

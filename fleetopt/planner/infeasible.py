@@ -85,9 +85,9 @@ def _ttft_too_tight(problem: Problem) -> Infeasibility:
     factor, plan = met
     name, profile, unloaded_s = _slowest(problem, plan)
     target_s = problem.slo.ttft_of(name)
+    where = "" if name == "all" else f" of the {name} pool"
     return Infeasibility(
-        binding=f"P99 TTFT of the {name} pool: on idle {profile} replicas it is {unloaded_s:.4g} s, "
-        f"the target is {target_s:g} s",
+        binding=f"P99 TTFT{where}: on idle {profile} replicas it is {unloaded_s:.4g} s, the target is {target_s:g} s",
         nearest=f"a target of {target_s * factor:.4g} s for the P99 TTFT"
         + (" of that pool, the others as much longer" if problem.slo.pool_ttft_p99_s else "")
         + _more_gpus(problem, plan),

@@ -47,5 +47,6 @@ def prediction_caveats(plan: FleetPlan, problem: Problem) -> tuple[str, ...]:
     for pool, mixture in zip(plan.pools, split(problem.lengths, plan.boundaries_tokens, plan.gamma), strict=True):
         rate, work = pool.arrival_rate_rps, pool_work(problem, pool.profile, mixture)
         prediction = predict_pool(work, rate, pool.loaded_replicas, problem.dispersion_of(rate))
-        found += [f"{pool.name} pool: {caveat}" for caveat in (prediction.caveats if prediction else ())]
+        where = "" if len(plan.pools) == 1 else f"{pool.name} pool: "
+        found += [f"{where}{caveat}" for caveat in (prediction.caveats if prediction else ())]
     return tuple(found)

@@ -1,4 +1,4 @@
-"""How many requests a replica runs at once so that the KV cache never overflows."""
+"""How many requests a replica runs at once if each may be as long as its pool accepts."""
 
 from fleetopt.errors import InputError
 from fleetopt.profiles import GpuProfile

@@ -6,7 +6,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fleetopt.planner.certificate import Certificate, CostCliff
+from fleetopt.planner.certificate import Certificate, CostCliff, PoolMargin
 from fleetopt.planner.plan import FleetPlan
 from fleetopt.reporting import formatting
 from fleetopt.reporting.layout import difference, facts, fleet_cells, table
@@ -32,8 +32,7 @@ def certificate_tables(certificate: Certificate, plan: FleetPlan, types: Mapping
         about.add_row("Saves", _savings(certificate))
     for margin in certificate.margins:
         name = f"{margin.name.capitalize()} pool" if len(certificate.margins) > 1 else "Rate"
-        more, less = _per_rps(margin.usd_per_rps_more), _per_rps(margin.usd_per_rps_less)
-        about.add_row(name, f"1 request/s more costs {more} per hour, 1 less saves {less}; set by: {margin.binding}")
+        about.add_row(name, _margin(margin))
     for cliff in certificate.cliffs:
         about.add_row("Cost cliff", _cliff(cliff))
     parts.append(about)
@@ -46,28 +45,32 @@ def _savings(certificate: Certificate) -> str:
     if all(abs(saving.usd_per_hour) < _CENT for saving in certificate.savings):
         return "nothing: one pool is as cheap as any fleet"
     texts = [f"{saving.cause} {formatting.usd(saving.usd_per_hour)}" for saving in certificate.savings]
-    return f"{', '.join(texts)} per hour, from one pool on"
+    return f"{', '.join(texts)} per hour, against one pool"
 
 
-def _per_rps(usd: float | None) -> str:
-    return _UNKNOWN if usd is None else formatting.usd(usd)
+def _margin(margin: PoolMargin) -> str:
+    """What a request/s more or less is worth, in words; replicas are whole, so that it is a mean over several."""
+    more, less = margin.usd_per_rps_more, margin.usd_per_rps_less
+    if more is None:
+        return f"what 1 request/s more costs is {_UNKNOWN}"
+    text = f"1 request/s more costs {formatting.usd(more)} per hour"
+    if less is not None:
+        text += f", 1 less saves {formatting.usd(less)}"
+    return f"{text} (on average over {formatting.three_digits(margin.step_rps)} requests/s)"
 
 
 def _cliff(cliff: CostCliff) -> str:
     """What a request of the boundary's length costs on either side, in words."""
     below, above = cliff.usd_per_request_below, cliff.usd_per_request_above
-    text = f"a request of {formatting.count(cliff.boundary_tokens)} tokens costs"
+    text = f"1,000 requests of {formatting.count(cliff.boundary_tokens)} tokens cost"
     if below is None or above is None:
         text += f" {_UNKNOWN}"
     else:
-        text += f" {_thousand(below)} in the {cliff.below} pool, {_thousand(above)} in the {cliff.above} pool"
+        dear = f"{formatting.usd(1000 * above)} in the {cliff.above} one"
+        text += f" {formatting.usd(1000 * below)} in the {cliff.below} pool, {dear}"
     if cliff.ratio:
-        text += f": {formatting.three_digits(cliff.ratio)} times"
+        text += f", {cliff.ratio:.2f} times as much"
     return f"{text}; a replica holds {cliff.slots_below} or {cliff.slots_above} requests"
-
-
-def _thousand(usd_per_request: float) -> str:
-    return f"{formatting.usd(1000 * usd_per_request)} per 1,000"
 
 
 def _others(certificate: Certificate, plan: FleetPlan, types: Mapping[str, str]) -> Table:

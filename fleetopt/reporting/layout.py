@@ -79,4 +79,5 @@ def difference(usd_per_hour: float | None, of_usd_per_hour: float | None) -> str
     """By how much a price is above another, in percent; missing where one is unknown, and none but rounding is 0."""
     if not usd_per_hour or not of_usd_per_hour:
         return formatting.MISSING
-    return formatting.percent(round(usd_per_hour / of_usd_per_hour - 1, 9))
+    share = round(usd_per_hour / of_usd_per_hour - 1, 9)
+    return "below 0.1 %" if 0 < share < 0.001 else formatting.percent(share)

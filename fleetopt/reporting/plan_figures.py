@@ -1,6 +1,7 @@
 """Figures of a plan: what every boundary and compression band costs."""
 
 import math
+import textwrap
 from typing import Any
 
 import matplotlib as mpl
@@ -14,12 +15,12 @@ from fleetopt.planner.plan import Candidate, FleetPlan
 from fleetopt.reporting.drawing import ALARM, GREY, STYLE, WIDTH_IN
 from fleetopt.reporting.formatting import count, three_digits, usd
 
-_MOST_LABELS, _MOST_PRICES = 20, 110
+_MOST_LABELS, _MOST_PRICES, _TITLE_WIDTH = 20, 110, 84
 _DEAREST = 2.0
 """Colours end at so many times the cheapest cell: one very dear cell must not make all others look alike."""
 
 
-def cost_map(cells: tuple[Candidate, ...], plan: FleetPlan | None, homogeneous: FleetPlan | None) -> Figure:
+def cost_map(cells: tuple[Candidate, ...], plan: FleetPlan | None, homogeneous: FleetPlan | None, asked: str) -> Figure:
     """Cost of the cheapest fleet of two pools by boundary and gamma, the optimum marked, infeasible cells hatched.
 
     Parameters
@@ -30,6 +31,8 @@ def cost_map(cells: tuple[Candidate, ...], plan: FleetPlan | None, homogeneous: 
         The optimum; a star where it has two pools, else its price in the title.
     homogeneous : FleetPlan or None
         The cheapest fleet of one pool, for comparison.
+    asked : str
+        Rate and targets in words: `fleetopt.reporting.plan_tables.problem_heading`.
     """
     of_two = [cell for cell in cells if len(cell.boundaries_tokens) == 1]
     boundaries = sorted({cell.boundaries_tokens[0] for cell in of_two})
@@ -41,9 +44,9 @@ def cost_map(cells: tuple[Candidate, ...], plan: FleetPlan | None, homogeneous: 
             costs[at] = cell.plan.usd_per_hour or cell.plan.replicas
     is_priced = any(cell.plan and cell.plan.usd_per_hour for cell in of_two)
     with mpl.rc_context({**STYLE, "axes.grid": False}):
-        figure = Figure(figsize=(WIDTH_IN, max(3.0, 1.7 + 0.3 * len(gammas))))
+        figure = Figure(figsize=(WIDTH_IN, max(3.2, 1.9 + 0.3 * len(gammas))))
         axes = figure.subplots()
-        axes.set_title(_title(plan, homogeneous, is_priced=is_priced), fontsize=10.5)
+        axes.set_title(_title(plan, homogeneous, asked, is_priced=is_priced), fontsize=10.5)
         if not of_two:
             axes.set_axis_off()
             axes.text(0.5, 0.5, "no boundary was tried", ha="center", color=GREY, transform=axes.transAxes)
@@ -61,9 +64,9 @@ def cost_map(cells: tuple[Candidate, ...], plan: FleetPlan | None, homogeneous: 
     return figure
 
 
-def _title(plan: FleetPlan | None, homogeneous: FleetPlan | None, *, is_priced: bool) -> str:
+def _title(plan: FleetPlan | None, homogeneous: FleetPlan | None, asked: str, *, is_priced: bool) -> str:
     """What the map shows, and what it does not: a fleet of one or three pools has no cell in it."""
-    lines = ["Cost of two pools by boundary and compression band"]
+    lines = ["Cost of two pools by boundary and compression band", *textwrap.wrap(asked, _TITLE_WIDTH)]
     unit = "per hour" if is_priced else "replicas"
 
     def price(fleet: FleetPlan) -> str:

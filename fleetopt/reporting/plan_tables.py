@@ -19,8 +19,6 @@ from fleetopt.reporting import formatting
 from fleetopt.reporting.certificate import certificate_tables
 from fleetopt.reporting.layout import facts, fleet_cells, pool_count, short_names, table
 
-UNPRICED = "no price"
-
 
 def answer_tables(answer: Answer) -> RenderableType:
     """The plan, its baselines and its certificate; or why there is no plan and what is nearest.
@@ -61,7 +59,7 @@ def problem_heading(problem: Problem, varied: str = "") -> str:
     """What was asked: the rate and the targets, but for what is varied (``rate``, ``slo-ttft-p99``, ...)."""
     slo, parts = problem.slo, []
     if varied != "rate":
-        parts.append(formatting.rate(problem.arrival_rate_rps))
+        parts.append(f"{formatting.three_digits(problem.arrival_rate_rps)} requests/s")
     parts.append("Poisson arrivals" if problem.arrivals is None else "arrivals of the trace")
     if varied != "slo-ttft-p99":
         parts.append(f"P99 time to first token of at most {slo.ttft_p99_s:g} s")
@@ -81,9 +79,10 @@ def _pools_table(answer: Answer, plan: FleetPlan) -> Table:
         "Requests": lambda pool: _requests(pool, plan),
         "Rate": lambda pool: formatting.rate(pool.arrival_rate_rps),
         "Slots used": lambda pool: f"{formatting.percent(pool.slot_utilization)} of {pool.profile.max_sequences}",
+        "Fit at once": lambda pool: f"{formatting.count(pool.slots_per_replica)} requests a replica",
         "P99 TTFT": lambda pool: formatting.seconds(pool.ttft_p99_s),
         **_simulated_rows(answer),
-        **({"  published says": lambda pool: _published_ttft(answer, pool.name)} if answer.plan else {}),
+        **_published_row(answer),
         "P99 TPOT": lambda pool: formatting.seconds(pool.tpot_p99_s),
         "Set by": lambda pool: pool.binding,
         "Per hour": lambda pool: formatting.usd(pool.usd_per_hour or None),
@@ -108,6 +107,13 @@ def _requests(pool: PoolPlan, plan: FleetPlan) -> str:
     if plan.gamma > 1:
         text += f", {formatting.count(math.floor(band_end(boundary, plan.gamma)))} compressed"
     return text
+
+
+def _published_row(answer: Answer) -> dict[str, Callable[[PoolPlan], str]]:
+    """The P99 TTFT by the published model; nothing where it says nothing, as of three pools."""
+    if answer.plan is None or not answer.published_predictions:
+        return {}
+    return {"  published says": lambda pool: _published_ttft(answer, pool.name)}
 
 
 def _published_ttft(answer: Answer, pool: str) -> str:
@@ -256,12 +262,15 @@ def _holds(baseline: PublishedBaseline, problem: Problem) -> bool:
 
 def published_note(baseline: PublishedBaseline, problem: Problem) -> str:
     """What the sound model says of the fleet that the published one would buy, in a sentence."""
-    names = ("short", "long") if len(baseline.sound_ttft_p99_s) > 1 else ("only",)
+    names = ("short", "long") if len(baseline.sound_ttft_p99_s) > 1 else ("all",)
     found = []
-    for name, claimed, sound_s in zip(names, baseline.plan.pools, baseline.sound_ttft_p99_s, strict=False):
-        sound = "cannot carry its load" if math.isinf(sound_s) else f"has {formatting.seconds(sound_s)}"
-        late = " (missed)" if math.isfinite(sound_s) and sound_s > problem.slo.ttft_p99_s else ""
-        found.append(f"the {name} pool, claimed at {formatting.seconds(claimed.ttft_p99_s)}, {sound}{late}")
     if baseline.unserved_fraction:
         found.append(f"it has no pool for the longest {formatting.percent(baseline.unserved_fraction)} of requests")
+    for name, claimed, sound_s in zip(names, baseline.plan.pools, baseline.sound_ttft_p99_s, strict=False):
+        sound = "cannot carry its load" if math.isinf(sound_s) else f"has {formatting.seconds(sound_s)}"
+        late = ", above the target" if math.isfinite(sound_s) and sound_s > problem.slo.ttft_of(name) else ""
+        which = "only" if name == "all" else name
+        found.append(
+            f"its {which} pool, claimed to have a P99 TTFT of {formatting.seconds(claimed.ttft_p99_s)}, {sound}{late}"
+        )
     return f"The published model's fleet in our model: {'; '.join(found)}."

@@ -1,6 +1,7 @@
 """How the plan changes with a quantity: as a table, as a figure, as plain values."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from fleetopt.reporting.layout import fleet_cells, short_names, table
 from fleetopt.reporting.plan_json import NO_FLEET, Json, fleet_json
 from fleetopt.reporting.plan_tables import problem_heading
 
+_TITLE_WIDTH = 76
 _POOLS = ("all", "short", "middle", "long")
 _MARKS = dict(zip(_POOLS, "osDv", strict=True))
 _COLUMNS = {"rate": "Rate", "slo-ttft-p99": "Target", "slo-tpot-p99": "Target", "price": "Price", "gpu": "GPU type"}
@@ -46,7 +48,7 @@ def whatif_table(points: Sequence[SweepPoint], problem: Problem, quantity: Quant
     for point in points:
         boundary, gamma, replicas, usd = fleet_cells(point.plan, types)
         if point.plan is None:
-            boundary, replicas = formatting.MISSING, point.reason
+            boundary, replicas = formatting.MISSING, "no plan"
         one_pool, change = _price(point.homogeneous), Text(point.change, style="bold")
         made.add_row(_value(point.value, quantity), usd, one_pool, Text(replicas), boundary, gamma, change)
     parts: list[RenderableType] = [
@@ -54,8 +56,9 @@ def whatif_table(points: Sequence[SweepPoint], problem: Problem, quantity: Quant
         Text(),
         made,
     ]
-    note = "Predicted by the model with every spare replica down; not simulated (fleetopt plan --verify does)."
-    return Padding(Group(*parts, Text(note, style="dim")), (1, 0))
+    notes = [f"No plan at {_value(point.value, quantity)}. {point.reason}." for point in points if point.plan is None]
+    notes.append("Predicted by the model with every spare replica down; not simulated (fleetopt plan --verify does).")
+    return Padding(Group(*parts, Text(), *(Text(note, style="dim") for note in notes)), (1, 0))
 
 
 def _subject(quantity: Quantity, profile: str) -> str:
@@ -104,7 +107,7 @@ def whatif_json(points: Sequence[SweepPoint], problem: Problem, quantity: Quanti
     }
 
 
-def whatif_figure(points: Sequence[SweepPoint], quantity: Quantity, profile: str) -> Figure:
+def whatif_figure(points: Sequence[SweepPoint], problem: Problem, quantity: Quantity, profile: str) -> Figure:
     """Cost, replicas per pool, boundary and gamma over the quantity; a line where the plan's structure changes."""
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH_IN, 7.6))
@@ -114,7 +117,8 @@ def whatif_figure(points: Sequence[SweepPoint], quantity: Quantity, profile: str
         _draw_replicas(panels[1], points, places)
         _draw_boundaries(panels[2], points, places)
         _draw(panels[3], places, [_gamma(point) for point in points], "gamma", COLOURS[0], "o")
-        panels[0].set_title(_subject(quantity, profile))
+        asked = textwrap.wrap(problem_heading(problem, quantity), _TITLE_WIDTH)
+        panels[0].set_title("\n".join([_subject(quantity, profile), *asked]))
         highest = max((point.plan.gamma for point in points if point.plan), default=1.0)
         panels[3].set(ylabel="gamma", xlabel=_axis_label(quantity, profile), ylim=(0.95, max(1.5, highest) + 0.05))
         _value_axis(panels, points, quantity)
@@ -187,7 +191,8 @@ def _draw_boundaries(axes: Axes, points: Sequence[SweepPoint], places: list[floa
     axes.set_ylabel("boundary,\ntokens")
     if not drawn:
         axes.yaxis.set_major_locator(NullLocator())
-        axes.text(0.5, 0.5, "one pool throughout", transform=axes.transAxes, ha="center", va="center", color=GREY)
+        style: dict[str, Any] = {"ha": "center", "va": "center", "color": GREY, "backgroundcolor": "white"}
+        axes.text(0.5, 0.5, "one pool throughout", transform=axes.transAxes, **style)
         return
     axes.set_yscale("log", base=2)
     low, high = min(drawn) / 1.5, max(drawn) * 1.5

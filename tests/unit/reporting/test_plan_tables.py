@@ -41,11 +41,12 @@ def test_a_plan_beside_what_one_would_buy_without_it():
     rows = {line[:18].strip(): line.split() for line in text.splitlines()}
     assert rows["Replicas"] == ["Replicas", "9", "(1", "spare)", "5", "(1", "spare)"]
     assert rows["published says"][-3:] == ["unstable", "0.280", "s"]
+    assert words(text).count("256 requests a replica") == 2
     assert rows["this plan"][-2:] == ["$56.28", "-"]
     assert rows["one pool"][-3:] == ["$92.46", "39.1", "%"]
     assert rows["two pools, routed"][-3:] == ["$64.32", "12.5", "%"]
     assert "does not hold" in text
-    assert "the short pool, claimed at 0.0200 s, cannot carry its load" in words(text)
+    assert "its short pool, claimed to have a P99 TTFT of 0.0200 s, cannot carry its load" in words(text)
     assert "not simulated (--verify does)" in words(text)
 
 
@@ -67,10 +68,10 @@ def test_a_verified_plan_says_what_the_simulator_found():
 
 def test_the_certificate_says_why():
     text = words(printed(answer_tables(answer()), 100))
-    assert "routing $28.14, compression $8.04, GPU types $0.00 per hour, from one pool on" in text
-    assert "1 request/s more costs $1.10 per hour, 1 less saves $0.90; set by: P99 TTFT" in text
-    assert "1 less saves unknown" in text
-    assert "costs $0.40 per 1,000 in the short pool, $1.20 per 1,000 in the long pool: 3.00 times" in text
+    assert "routing $28.14, compression $8.04, GPU types $0.00 per hour, against one pool" in text
+    assert "1 request/s more costs $1.10 per hour, 1 less saves $0.90 (on average over 40.0 requests/s)" in text
+    assert "1 request/s more costs $4.40 per hour (on average over 5.00 requests/s)" in text
+    assert "4,096 tokens cost $0.40 in the short pool, $1.20 in the long one, 3.00 times as much" in text
     assert "boundary down 3,072 1.5 - $58.00 3.1 %" in text
     assert "boundary up 6,144 1.5 - infeasible -" in text
     assert "next best 1 4,096 1" in text
@@ -142,10 +143,11 @@ def test_nothing_costs_nothing():
 
 
 def test_the_map_marks_the_optimum_and_hatches_what_has_no_fleet():
-    figure = cost_map(tuple(cells()), TWO_POOLS, ONE_POOL)
+    figure = cost_map(tuple(cells()), TWO_POOLS, ONE_POOL, "48.0 requests/s")
     axes, bar = figure.axes
     assert [label.get_text() for label in axes.get_xticklabels()] == ["1,024", "4,096", "16,384"]
     assert [label.get_text() for label in axes.get_yticklabels()] == ["1", "1.5"]
+    assert "48.0 requests/s" in axes.get_title(loc="left")
     assert "optimum: two pools, $56.28 per hour; one pool: $92.46 per hour" in axes.get_title(loc="left")
     (frame,) = [patch for patch in axes.patches if patch.get_label() == "optimum"]
     assert (frame.get_x(), frame.get_y()) == (0.5, 0.5)
@@ -157,6 +159,6 @@ def test_the_map_marks_the_optimum_and_hatches_what_has_no_fleet():
 
 @pytest.mark.parametrize("plan", [None, ONE_POOL, ROUTED, THREE_POOLS])
 def test_a_map_of_any_plan_and_of_no_cell(plan):
-    assert figure_bytes(cost_map((), plan, ONE_POOL), "svg", "map").startswith(b"<svg")
+    assert figure_bytes(cost_map((), plan, ONE_POOL, ""), "svg", "map").startswith(b"<svg")
     many = cells(tuple(range(100, 3100, 50)), (1.0, 1.1))
-    assert figure_bytes(cost_map(tuple(many), plan, None), "svg", "map").startswith(b"<svg")
+    assert figure_bytes(cost_map(tuple(many), plan, None, ""), "svg", "map").startswith(b"<svg")

@@ -37,6 +37,7 @@ def test_a_table_fits_and_marks_changes(width, quantity):
     assert max(map(len, text.splitlines())) <= width
     assert "…" not in text
     assert "$56.28" in text
+    assert INFEASIBLE_REASON in " ".join(text.split("No plan at")[1].split())
     assert ("no compression" in " ".join(text.split())) == (quantity != "gpu")
 
 
@@ -53,7 +54,7 @@ def test_json_has_a_fleet_per_point():
 
 @pytest.mark.parametrize("quantity", ["rate", "slo-ttft-p99", "slo-tpot-p99", "price", "gpu"])
 def test_a_figure_of_every_quantity(quantity):
-    figure = whatif_figure(GPUS if quantity == "gpu" else POINTS, quantity, "h100")
+    figure = whatif_figure(GPUS if quantity == "gpu" else POINTS, PROBLEM, quantity, "h100")
     cost, replicas, boundary, gamma = figure.axes
     plan = next(line for line in cost.get_lines() if line.get_label() == "plan")
     assert plan.get_ydata()[2] == pytest.approx(56.28)
@@ -66,5 +67,5 @@ def test_a_figure_of_every_quantity(quantity):
 
 
 def test_a_figure_of_one_pool_throughout():
-    figure = whatif_figure((point(1.0, ONE_POOL), point(2.0, ONE_POOL)), "rate", "")
+    figure = whatif_figure((point(1.0, ONE_POOL), point(2.0, ONE_POOL)), PROBLEM, "rate", "")
     assert "one pool throughout" in [text.get_text() for text in figure.axes[2].texts]

@@ -68,12 +68,14 @@ def whatif(
         print(json.dumps(whatif_json(points, asked.problem, asked_sweep.quantity, asked_sweep.profile)))
         return
     from rich.console import Console
+    from rich.text import Text
 
     from fleetopt.reporting.whatif import whatif_table
 
-    Console().print(whatif_table(points, asked.problem, asked_sweep.quantity, asked_sweep.profile))
+    console = Console()
+    console.print(whatif_table(points, asked.problem, asked_sweep.quantity, asked_sweep.profile))
     if note := unplanned_bursts(asked):
-        print(note)
+        console.print(Text(note))
     if figure is not None:
         print(f"written: {figure}")
 

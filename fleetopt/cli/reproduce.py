@@ -14,7 +14,7 @@ from fleetopt.errors import InputError
 
 def reproduce(
     quick: Annotated[
-        bool, typer.Option("--quick", help="Shorter simulations: under a minute, and some verdicts stay undecided.")
+        bool, typer.Option("--quick", help="Shorter simulations: about a minute, and some verdicts stay undecided.")
     ] = False,
     seed: SeedOption = 0,
     out: Annotated[Path | None, typer.Option(help="File for the page: .md or .json.", show_default=False)] = None,

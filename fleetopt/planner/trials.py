@@ -35,6 +35,12 @@ _MOST_FOR_A_POOL, _MOST_REQUESTS = 400_000, 4_000_000
 """Caps on the requests of the fleet in a replication: to fill a small pool, and to span a steady state."""
 _RESIDENCES, _FEWEST_RESIDENCES = 25, 10
 """Mean times in service that a replication should span, and the fewest that say anything of a steady state."""
+_FEW_PREEMPTIONS = 1e-3
+"""Preemptions per request up to which a pool is not at risk of collapse."""
+_LONG_RUNS, _LONG_REQUESTS, _MOST_LONG_REQUESTS = 10, 200_000, 1_000_000
+"""Runs that show a collapse, their requests to the pool (those of the definition of stability), and to the fleet."""
+_COLLAPSED = 10.0
+"""Multiple of the target beyond which the P99 of such a run is that of a pool that did not recover."""
 _ENOUGH_PER_REPLICATION = 1_000
 """With fewer requests in a replication its own P99 is biased low; then all replications are taken together."""
 _MOST_TAKEN_TOGETHER = 10 * _ENOUGH_PER_REPLICATION
@@ -72,7 +78,9 @@ class PoolTrials:
 
     A pool behind a router that goes by length alone serves its requests as if it were alone, so nothing else has to be
     simulated. A number that plainly fails is given up after one replication or four; a number is confirmed by the full
-    rule only: the upper end of a 95 % interval over at least 10 replications is within the target.
+    rule only: the upper end of a 95 % interval over at least 10 replications is within the target. A pool that preempts
+    more than one request in a thousand is run for longer as well: what is preempted comes back as work, so that it may
+    do well for an hour and then not recover from a burst.
 
     Parameters
     ----------
@@ -154,13 +162,31 @@ class PoolTrials:
             found = peak_evidence(pool, runs, self.targets, rng)
             if look < REPLICATIONS or found.verdict != "undecided":
                 break
+        if found.verdict == "confirmed" and (note := self._collapse(fleet, found)):
+            found = replace(found, verdict="refuted", note=note)
         is_unbounded = np.isinf([found.ttft_p99_upper_s, found.tpot_p99_upper_s]).any()
         if is_unbounded or min(run.residences for run in runs) < _FEWEST_RESIDENCES:
             self._too_short.add(pool.replicas)
         return found
 
-    def _run(self, fleet: Fleet, replication: int) -> PoolRun:
-        trace = self._peak.pool_trace(replication, self.n_requests, self._routing, self._index)
+    def _collapse(self, fleet: Fleet, found: PoolEvidence) -> str:
+        """What long runs say of a pool that preempts; empty where it keeps up in all of them."""
+        if found.preemptions <= _FEW_PREEMPTIONS * found.requests:
+            return ""
+        n_requests = self.n_requests * _LONG_REQUESTS * found.replications / found.requests
+        n_requests = max(self.n_requests, int(min(n_requests, _MOST_LONG_REQUESTS)))
+        jobs = [partial(self._run, fleet, MOST_REPLICATIONS + more, n_requests) for more in range(_LONG_RUNS)]
+        runs = run_in_threads(jobs)
+        collapsed = sum(run.ttft_p99_s > _COLLAPSED * self.targets.ttft_p99_s for run in runs)
+        if not collapsed:
+            return ""
+        return (
+            f"in {collapsed} of {_LONG_RUNS} runs of {np.mean([run.requests for run in runs]):,.0f} requests the pool "
+            "did not recover: what it preempts comes back as work"
+        )
+
+    def _run(self, fleet: Fleet, replication: int, n_requests: int | None = None) -> PoolRun:
+        trace = self._peak.pool_trace(replication, n_requests or self.n_requests, self._routing, self._index)
         self.simulated_requests += len(trace)
         return pool_run(simulate(trace, fleet), 0, is_bursty=self._peak.is_bursty)
 

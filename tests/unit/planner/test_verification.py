@@ -9,16 +9,18 @@ from fleetopt.planner import trials as trials_module
 from fleetopt.planner.baselines import homogeneous
 from fleetopt.planner.mixture import split
 from fleetopt.planner.peak import PeakStream, pool_part
-from fleetopt.planner.problem import Slo
+from fleetopt.planner.problem import Offer, Problem, Slo
 from fleetopt.planner.proof import PEAK, REPLAY, replay_evidence
 from fleetopt.planner.recommend import cheapest_confirmed, recommend
 from fleetopt.planner.search import plan_fleet
 from fleetopt.planner.surface import size_cell
 from fleetopt.planner.trials import Targets, peak_evidence, pool_run
 from fleetopt.planner.verification import Verifier, resolution, smallest_confirmed
+from fleetopt.profiles import load_profile
 from fleetopt.simulator import simulate
-from fleetopt.workload.lengths import sample
+from fleetopt.workload.lengths import lengths_from_cdf, sample
 from fleetopt.workload.processes import poisson_arrivals
+from fleetopt.workload.reference import load_reference
 from fleetopt.workload.trace import make_trace
 from tests.unit.planner.samples import problem
 
@@ -134,6 +136,27 @@ def test_few_times_per_output_token_in_a_replication_are_taken_together():
     found = peak_evidence(pool, runs, Targets(ttft_p99_s=1.0, tpot_p99_s=0.0197), np.random.default_rng(1))
     assert found.tpot_p99_s == 0.02
     assert found.verdict != "confirmed"
+
+
+def test_a_pool_that_does_well_for_an_hour_and_then_drowns_in_preemptions_is_refuted(monkeypatch):
+    monkeypatch.setattr(trials_module, "_REQUESTS", 20_000)
+    lengths = lengths_from_cdf(load_reference("agent-heavy").points)
+    asked = Problem(
+        lengths=lengths,
+        arrival_rate_rps=20.0,
+        slo=Slo(ttft_p99_s=2.0),
+        offers=(Offer(profile=load_profile("h100-llama3.1-8b")),),
+        max_context_tokens=65_536,
+        max_utilization=1.0,
+        spare_replicas=0,
+    )
+    verifier, (mixture,) = Verifier(asked, None, 11), split(lengths, (), 1.0)
+    trials = verifier.trials(homogeneous(asked), 0, mixture)
+    near, further = (trials.evidence(replicas)[0] for replicas in (25, 28))
+    assert (near.verdict, near.replications) == ("refuted", 10)
+    assert near.ttft_p99_upper_s < asked.slo.ttft_p99_s
+    assert "did not recover" in near.note
+    assert further.verdict == "confirmed"
 
 
 def test_no_pool_is_trimmed_below_what_the_utilisation_cap_asks_for():

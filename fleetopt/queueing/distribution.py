@@ -6,6 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from fleetopt.queueing.kernels.found import MOST_VARIATION
 from fleetopt.queueing.kernels.transforms import POINTS, QUESTION
 
 _WIDEST_SHARE, _NARROWEST_SHARE = QUESTION, 0.15
@@ -19,7 +20,7 @@ def gamma_nodes(variation: float, count: int) -> tuple[np.ndarray, np.ndarray]:
     Parameters
     ----------
     variation : float
-        Its squared coefficient of variation.
+        Its squared coefficient of variation; beyond 40 it is taken as 40, or three nodes would all be 0.
     count : int
         How many values.
 
@@ -28,6 +29,7 @@ def gamma_nodes(variation: float, count: int) -> tuple[np.ndarray, np.ndarray]:
     Gauss-Hermite quadrature through the cube root transform of E. B. Wilson and M. M. Hilferty (1931), PNAS 17(12).
     """
     normal, weights = _hermite(count)
+    variation = min(variation, MOST_VARIATION)
     values = np.maximum(1 - variation / 9 + normal * np.sqrt(variation) / 3, 0.0) ** 3
     return values / (weights @ values), weights
 

@@ -72,8 +72,3 @@ def pool_loads(work: RequestWork, arrival_rate_rps: float, replicas: int, time_s
       next the share of late ones was seen to rise by up to 3.5 % of itself where it is below 0.002, 1 % at 0.005.
     """
     return assess(*work.tables, arrival_rate_rps, replicas, time_s)
-
-
-def ttft_exceeds(work: RequestWork, arrival_rate_rps: float, replicas: int, time_s: float) -> float:
-    """P(time to first token > a time above 0, s); 1 where the pool has no equilibrium. See :func:`pool_loads`."""
-    return pool_loads(work, arrival_rate_rps, replicas, time_s).late

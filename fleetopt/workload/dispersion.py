@@ -106,46 +106,15 @@ def dispersion_of_times(arrival_s: np.ndarray) -> IndexOfDispersion:
     if span_s <= 0:
         raise InputError(f"arrivals: {len(arrival_s)} at one time; an index of dispersion needs more")
     observed = np.array([[arrival_s[0], arrival_s[-1]]])
-    return _estimate(arrival_s, np.ones(len(arrival_s)), observed, span_s / len(arrival_s) / 4)
-
-
-def dispersion_of_seconds(second: np.ndarray, requests: np.ndarray, observed: np.ndarray) -> IndexOfDispersion:
-    """Index of dispersion of arrivals that were counted by the second.
-
-    Parameters
-    ----------
-    second, requests : np.ndarray
-        int64[k], increasing seconds and the arrivals in each, as of `fleetopt.workload.arrivals.epoch_seconds`.
-    observed : np.ndarray
-        int64[m, 2], observed time, as of `fleetopt.workload.arrivals.observed_intervals`.
-
-    Returns
-    -------
-    IndexOfDispersion
-        Windows from a second, doubling, to a eighth of the time observed.
-
-    Raises
-    ------
-    InputError
-        If fewer than eight seconds were observed.
-    """
-    return _estimate(second, requests, observed, 1.0)
-
-
-def _estimate(times_s: np.ndarray, requests: np.ndarray, observed: np.ndarray, shortest_s: float) -> IndexOfDispersion:
-    lengths_s = np.diff(observed, axis=1).ravel()
     curve = {}
-    window_s = shortest_s
-    while float((lengths_s // window_s).sum()) >= _FEWEST_WINDOWS:
-        # A second is not cut: what is known of it is one count.
-        overlap = _OVERLAP if window_s >= _OVERLAP * shortest_s else 1
-        index = index_of_dispersion(times_s, requests, observed, window_s, overlap)
+    window_s = span_s / len(arrival_s) / 4
+    while span_s // window_s >= _FEWEST_WINDOWS:
+        index = index_of_dispersion(arrival_s, np.ones(len(arrival_s)), observed, window_s, _OVERLAP)
         if index is not None:
             curve[window_s] = index
         window_s *= _RATIO
     if not curve:
         raise InputError(
-            f"arrivals: {lengths_s.sum():g} s observed; an index of dispersion needs {_FEWEST_WINDOWS} windows of "
-            f"{shortest_s:g} s with arrivals"
+            f"arrivals: {len(arrival_s)} are too few; an index of dispersion needs {_FEWEST_WINDOWS} windows"
         )
     return IndexOfDispersion(tuple(curve), tuple(curve.values()))

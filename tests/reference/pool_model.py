@@ -41,6 +41,7 @@ def ttft_exceeds(
 def gamma_nodes(variation: float, count: int) -> tuple[np.ndarray, np.ndarray]:
     normal, weights = np.polynomial.hermite_e.hermegauss(count)
     weights /= weights.sum()
+    variation = min(variation, 40.0)  # or three nodes would all be 0
     values = np.maximum(1 - variation / 9 + normal * np.sqrt(variation) / 3, 0.0) ** 3
     return values / (weights @ values), weights
 

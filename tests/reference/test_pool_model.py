@@ -12,7 +12,7 @@ from fleetopt.queueing.kernels.lengths import ascending
 from fleetopt.queueing.kernels.records import STATE
 from fleetopt.queueing.pool import predict_pool
 from fleetopt.queueing.stability import stability_limit_rps
-from fleetopt.queueing.ttft import ttft_exceeds
+from fleetopt.queueing.ttft import pool_loads
 from fleetopt.queueing.work import request_work
 from tests.reference import pool_model
 
@@ -71,7 +71,7 @@ def disagreements(profile: GpuProfile, lengths: Lengths, load: float, replicas: 
     for times in (0.5, 1.01, 1.7, 6.0):
         time_s = times * work.unloaded_ttft_quantile_s(0.99)
         late = pool_model.ttft_exceeds(slow, state, rate, replicas, time_s)
-        found[f"late after {times} idle P99"] = abs(ttft_exceeds(work, rate, replicas, time_s) - late) / 100
+        found[f"late after {times} idle P99"] = abs(pool_loads(work, rate, replicas, time_s).late - late) / 100
     return {name: value for name, value in found.items() if value > 1e-9}
 
 
@@ -139,5 +139,5 @@ def test_threads_may_share_the_tables_of_a_mixture():
     work = request_work(MEASURED, *MIXTURES["chat"])
     _ = work.tables  # of which the capacity is filled in as it is needed
     with ThreadPoolExecutor(8) as executor:
-        answers = set(executor.map(lambda _: ttft_exceeds(work, 8.0, 4, 0.5), range(64)))
-    assert answers == {ttft_exceeds(request_work(MEASURED, *MIXTURES["chat"]), 8.0, 4, 0.5)}
+        answers = set(executor.map(lambda _: pool_loads(work, 8.0, 4, 0.5).late, range(64)))
+    assert answers == {pool_loads(request_work(MEASURED, *MIXTURES["chat"]), 8.0, 4, 0.5).late}

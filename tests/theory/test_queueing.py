@@ -14,7 +14,7 @@ from fleetopt.queueing.kernels.routing import FOUND, FOUND_AFTER, OVER_TIME, lea
 from fleetopt.queueing.kernels.transforms import HALF, POINTS, add_uniform, invert, put, question, transform_pair
 from fleetopt.queueing.pool import predict_pool
 from fleetopt.queueing.stability import stability_limit_rps, token_budget_load
-from fleetopt.queueing.ttft import pool_loads, ttft_exceeds
+from fleetopt.queueing.ttft import pool_loads
 from fleetopt.queueing.work import RequestWork, request_work
 
 PROFILE = load_profile("a100-llama2-7b")
@@ -312,7 +312,6 @@ def test_the_quick_answer_is_that_of_the_prediction(load, replicas, time_s):
     work = chat()
     rate = load * stability_limit_rps(work) * replicas
     loads, prediction = pool_loads(work, rate, replicas, time_s), predict_pool(work, rate, replicas)
-    assert ttft_exceeds(work, rate, replicas, time_s) == loads.late
     assert loads.budget_load == pytest.approx(token_budget_load(work, rate / replicas))
     if prediction is None:
         assert loads.late == loads.prefill_load == loads.slot_load == 1.0

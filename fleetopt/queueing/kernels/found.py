@@ -24,6 +24,8 @@ _NEGLIGIBLE = 1e-7
 _LONGEST_OPEN_QUEUE = 256
 _MOST_NUMBERS = 12
 _NODES_ALONE, _NODES_IN_POOL = 5, 3
+MOST_VARIATION = 40.0
+"""Squared coefficient of variation beyond which all nodes of a Gamma distribution would be 0."""
 _ROUNDS, _SETTLED = 12, 1e-3
 
 
@@ -43,6 +45,7 @@ def gamma_values(variation, normal, weights):
 
     Gauss-Hermite quadrature through the cube root transform of E. B. Wilson and M. M. Hilferty (1931), PNAS 17(12).
     """
+    variation = min(variation, MOST_VARIATION)
     values = np.maximum(1 - variation / 9 + normal * np.sqrt(variation) / 3, 0.0) ** 3
     return values / (weights * values).sum()
 

@@ -4,7 +4,7 @@ from scipy import stats
 
 from fleetopt.errors import InputError
 from fleetopt.workload.arrivals import index_of_dispersion
-from fleetopt.workload.dispersion import POISSON, IndexOfDispersion, dispersion_of_seconds, dispersion_of_times
+from fleetopt.workload.dispersion import POISSON, IndexOfDispersion, dispersion_of_times
 from fleetopt.workload.processes import gamma_arrivals, markov_modulated_arrivals, poisson_arrivals
 from fleetopt.workload.synthesis import scale_rate
 from fleetopt.workload.trace import make_trace
@@ -86,14 +86,6 @@ def test_a_replay_at_another_rate_keeps_the_index_per_expected_count() -> None:
     np.testing.assert_allclose(measured.index, expected.index, rtol=0.01)
 
 
-def test_counts_by_the_second_say_the_same_as_times() -> None:
-    arrival_s = gamma_arrivals(4.0, 2.0, 50_000, np.random.default_rng(5))
-    second, requests = np.unique(arrival_s.astype(np.int64), return_counts=True)
-    counted = dispersion_of_seconds(second, requests, np.array([[0, int(arrival_s[-1])]]))
-    assert counted.window_s[0] == 1.0
-    np.testing.assert_allclose(counted.index[:8], dispersion_of_times(arrival_s).at(counted.window_s[:8]), rtol=0.06)
-
-
 def test_overlapping_windows_are_counted_at_every_part_of_a_window() -> None:
     arrival_s = np.sort(np.random.default_rng(6).uniform(0, 40, 90))
     counts = [((arrival_s >= start) & (arrival_s < start + 4)).sum() for start in np.arange(0, 36.5, 1.0)]
@@ -106,5 +98,3 @@ def test_too_little_to_say_anything_is_refused() -> None:
         dispersion_of_times(np.array([3.0, 3.0]))
     with pytest.raises(InputError, match="at one time"):
         dispersion_of_times(np.array([]))
-    with pytest.raises(InputError, match="3 s observed"):
-        dispersion_of_seconds(np.array([0, 2]), np.array([1, 1]), np.array([[0, 3]]))

@@ -22,8 +22,8 @@ def asked(tmp_path):
 def test_the_page_says_which_arrivals_were_planned_for(asked):
     plain = " ".join(run("plan", *asked, "--rate", 20).output.split())
     bursty = " ".join(run("plan", *asked, "--rate", 20, "--burstiness", "trace").output.split())
-    assert "20.0/s, Poisson arrivals, P99 time to first token of at most 1.5 s" in plain
-    assert "20.0/s, arrivals of the trace, P99 time to first token" in bursty
+    assert "requests/s, Poisson arrivals, P99 time to first token of at most 1.5 s" in plain
+    assert "requests/s, arrivals of the trace, P99 time to first token" in bursty
     assert "The arrivals of --cdf are bursty: at this rate counts in 10 s vary" in plain
     assert "are bursty" not in bursty
 

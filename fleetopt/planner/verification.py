@@ -311,8 +311,8 @@ def _first_confirmed(trials: PoolTrials, start: int, forbidden: int) -> tuple[in
 
 
 def _still_falls(fewer: int, before_s: float, more: int, now_s: float, targets: Targets) -> bool:
-    """Whether more replicas took something off the P99 TTFT, so that even more may help."""
-    if more < (1 + _LEAST_GROWTH) * fewer or not math.isfinite(targets.ttft_p99_s):
+    """Whether more replicas took something off the P99 TTFT, so that even more may help; or it is not what fails."""
+    if more < (1 + _LEAST_GROWTH) * fewer or now_s <= targets.ttft_p99_s:
         return True
     return before_s - now_s > _LEAST_GAIN * targets.ttft_p99_s
 

@@ -182,9 +182,12 @@ class PoolTrials:
             numbers = range(MOST_REPLICATIONS + len(runs), MOST_REPLICATIONS + look)
             runs += run_in_threads([partial(self._run, fleet, number, n_requests) for number in numbers])
             requests, preemptions = (sum(getattr(run, of) for run in runs) for of in ("requests", "preemptions"))
+            each = f"of {requests / len(runs):,.0f} requests each"
             if collapsed := sum(self._has_collapsed(run) for run in runs):
-                each = f"{requests / len(runs):,.0f} requests"
-                return f"in {collapsed} of {len(runs)} long runs, of {each} each, the pool did not keep up"
+                return f"in {collapsed} of {len(runs)} long runs, {each}, the pool did not keep up"
+            p99_s = float(np.median([run.ttft_p99_s for run in runs]))
+            if p99_s > self.targets.ttft_p99_s:
+                return f"in long runs, {each}, the median of the P99 TTFT is {p99_s:.4g} s"
             if preemptions <= _FEW_PREEMPTIONS * requests:
                 break
         return ""

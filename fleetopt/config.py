@@ -210,7 +210,7 @@ class Fleet(_Section):
     min_replicas: int = Field(default=1, ge=1)
     max_pools: int = Field(default=2, ge=1, le=3)
     slots: Literal["statistical", "worst-case"] = "statistical"
-    kv_overflow_probability: float = Field(default=0.01, gt=0, lt=1)
+    kv_overflow_probability: float = Field(default=0.01, gt=0, le=0.5)
     supply: dict[str, Supply] = Field(default_factory=dict)
     peak: Peak = Peak()
     compression: Compression = Compression()

@@ -307,7 +307,7 @@ def _check(question: Question) -> None:
     require_range("--max-gamma", question.max_gamma, 1, 4)
     require_range("--gamma-step", question.gamma_step, 0.01, 3)
     require_range("--usd-per-compressed-request", question.usd_per_compressed_request, 0, 1000)
-    require_range("--kv-overflow", question.kv_overflow, 0, 1, open_ends=True)
+    require_range("--kv-overflow", question.kv_overflow, 1e-9, 0.5)
     if question.max_context is not None:
         require_range("--max-context", question.max_context, 2, _MOST)
     for boundary in question.boundary or ():

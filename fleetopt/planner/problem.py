@@ -173,8 +173,8 @@ class Problem:
         if self.max_pools not in POOL_NAMES:
             raise InputError(f"max_pools is {self.max_pools}; a fleet has one to three pools")
         self._check_compression()
-        if not 0 < self.kv_overflow_probability < 1:
-            raise InputError(f"kv_overflow_probability is {self.kv_overflow_probability:g}; it lies between 0 and 1")
+        if not 0 < self.kv_overflow_probability <= 0.5:
+            raise InputError(f"kv_overflow_probability is {self.kv_overflow_probability:g}; the most is 0.5")
 
     def _check_compression(self) -> None:
         if not (self.max_gamma >= 1 and self.gamma_step > 0):

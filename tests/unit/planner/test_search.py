@@ -71,9 +71,9 @@ def test_a_rate_or_target_that_is_not_positive_is_bad_input(rate, slo):
 
 def test_a_plan_says_where_its_prediction_is_not_to_be_trusted():
     side_by_side = PROFILE.model_copy(update={"name": "small chunks", "max_batched_tokens": 4096})
-    for profile, expected in ((PROFILE, ()), (side_by_side, ("all",))):
+    for profile, expected in ((PROFILE, ()), (side_by_side, ("prompts are prefilled side by side",))):
         asked = problem(profiles=(profile,), max_gamma=1.0)
         plan = homogeneous(asked)
         assert plan is not None
         found = prediction_caveats(plan, asked)
-        assert tuple(caveat.split(" pool: ")[0] for caveat in found) == expected
+        assert tuple(caveat.split(",")[0] for caveat in found) == expected

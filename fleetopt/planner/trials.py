@@ -38,9 +38,7 @@ _RESIDENCES, _FEWEST_RESIDENCES = 25, 10
 _LONG_REQUESTS, _LONG_RESIDENCES, _MOST_LONG_REQUESTS = 200_000, 200, 1_000_000
 """Requests to the pool and mean times in service of a long run, and the most requests of the fleet in it."""
 _LONG_LOOKS = (4, 10)
-"""Long runs; the second number for pools that preempt."""
-_FEW_PREEMPTIONS = 1e-3
-"""Preemptions per request up to which a pool is not at risk of collapse."""
+"""Long runs; the second number for pools that ever preempt, which may collapse in one run of several."""
 _COLLAPSED = 10.0
 """Multiple of the target beyond which the P99 of a long run is that of a pool that did not keep up."""
 _ENOUGH_PER_REPLICATION = 1_000
@@ -181,14 +179,13 @@ class PoolTrials:
         for look in _LONG_LOOKS:
             numbers = range(MOST_REPLICATIONS + len(runs), MOST_REPLICATIONS + look)
             runs += run_in_threads([partial(self._run, fleet, number, n_requests) for number in numbers])
-            requests, preemptions = (sum(getattr(run, of) for run in runs) for of in ("requests", "preemptions"))
-            each = f"of {requests / len(runs):,.0f} requests each"
+            each = f"of {sum(run.requests for run in runs) / len(runs):,.0f} requests each"
             if collapsed := sum(self._has_collapsed(run) for run in runs):
                 return f"in {collapsed} of {len(runs)} long runs, {each}, the pool did not keep up"
             p99_s = float(np.median([run.ttft_p99_s for run in runs]))
             if p99_s > self.targets.ttft_p99_s:
                 return f"in long runs, {each}, the median of the P99 TTFT is {p99_s:.4g} s"
-            if preemptions <= _FEW_PREEMPTIONS * requests:
+            if not any(run.preemptions for run in runs):
                 break
         return ""
 

@@ -12,7 +12,7 @@ from fleetopt.queueing.kernels.equilibrium import settle
 from fleetopt.queueing.kernels.found import found_busy
 from fleetopt.queueing.kernels.gate import Gate, add_gated, is_gated, shared_by_gated
 from fleetopt.queueing.kernels.lengths import unloaded_ttft_s
-from fleetopt.queueing.kernels.records import STATE, Mixture
+from fleetopt.queueing.kernels.records import Mixture
 from fleetopt.queueing.kernels.replica import chunk_beside
 from fleetopt.queueing.kernels.routing import FOUND, FOUND_AFTER
 from fleetopt.queueing.kernels.transforms import (
@@ -48,10 +48,13 @@ class Loads(NamedTuple):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def assess(work, prompts, speed, capacity, response, arrival_rate_rps, replicas, time_s):
-    """Late first tokens and loads of a pool; see ``Loads``."""
+def assess(work, prompts, speed, capacity, response, states, arrival_rate_rps, replicas, time_s):
+    """Late first tokens and loads of a pool; see ``Loads``.
+
+    The caller allocates ``states``, STATE[1]: a record does not keep its array from being freed, so fields of one that
+    is allocated here would be read after that.
+    """
     mixture = Mixture(work, prompts, speed, capacity, response)
-    states = np.zeros(1, STATE)  # used until the end, as a record alone would not keep it from being freed
     occupancy = settle(mixture, arrival_rate_rps, replicas, states)
     if not states[0].is_stable:
         return Loads(1.0, states[0].budget_load, 1.0, 1.0)

@@ -246,6 +246,11 @@ def _notes(answer: Answer) -> list[str]:
         if answer.proof is None
         else "Every spare replica is down. The plan, one pool and two routed pools are verified; other fleets are not."
     ]
+    searched, chosen = answer.result.plan, answer.plan
+    if searched and chosen and (searched.boundaries_tokens, searched.gamma) != (chosen.boundaries_tokens, chosen.gamma):
+        boundaries = ", ".join(formatting.count(tokens) for tokens in searched.boundaries_tokens)
+        where = f"boundary {boundaries}, gamma {searched.gamma:g}" if boundaries else "one pool"
+        notes.append(f"What the model says of reasons and of other plans is about its own plan, before verification: {where}.")
     if answer.published is not None:
         notes.append(published_note(answer.published, answer.problem))
     return notes

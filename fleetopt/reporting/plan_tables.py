@@ -250,7 +250,7 @@ def _notes(answer: Answer) -> list[str]:
     if searched and chosen and (searched.boundaries_tokens, searched.gamma) != (chosen.boundaries_tokens, chosen.gamma):
         boundaries = ", ".join(formatting.count(tokens) for tokens in searched.boundaries_tokens)
         where = f"boundary {boundaries}, gamma {searched.gamma:g}" if boundaries else "one pool"
-        notes.append(f"What the model says of reasons and of other plans is about its own plan, before verification: {where}.")
+        notes.append(f"Reasons and other plans are about the model's own plan, before verification: {where}.")
     if answer.published is not None:
         notes.append(published_note(answer.published, answer.problem))
     return notes

@@ -46,33 +46,61 @@ _SOURCE = Column("source", pl.String, "declared source of the logs")
 _FLEET = Column("fleet", pl.String, "fleet that serves the request; one per served model")
 _ARCHETYPE = Column("archetype", pl.String, "traffic class: chat, code, agent ...")
 _FILE = Column("file", pl.String, "file or URL the line stands in")
-_LINE_NUMBER = Column("line_number", pl.Int64, "line in the file, from 1")
-_BYTE_OFFSET = Column("byte_offset", pl.Int64, "offset of the line's first byte in the file, bytes")
-_BYTE_LENGTH = Column("byte_length", pl.Int64, "length of the line without its line end, bytes")
-_RECORD_HASH = Column("record_hash", pl.String, "keyed 128-bit BLAKE2b hash of the line's bytes, hex")
+_LINE_NUMBER = Column("line_number", pl.Int64, "line (Parquet: row) in the file, from 1")
+_BYTE_OFFSET = Column(
+    "byte_offset", pl.Int64, "offset of the line in the decompressed file, bytes; null: Parquet", nullable=True
+)
+_BYTE_LENGTH = Column("byte_length", pl.Int64, "length of the line without its line end, bytes", nullable=True)
+_RECORD_NUMBER = Column(
+    "record_number", pl.Int32, "record in the line, from 1; above 1 only where a line holds several"
+)
+_RECORD_HASH = Column("record_hash", pl.String, "keyed 128-bit hash of the record's bytes, hex")
 _RAW_TEXT = Column("raw_text", pl.String, "the line itself; only for formats that cannot hold prompts", nullable=True)
 _VERSION = Column("version", pl.String, "recommendation this row belongs to")
-_TTFT_S = Column("ttft_s", pl.Float64, "observed time to first token, s, where the log holds it", nullable=True)
+
+OBSERVED = (
+    Column("ttft_s", pl.Float64, "observed time to first token, s", nullable=True),
+    Column("e2e_s", pl.Float64, "observed time from arrival to the last token, s", nullable=True),
+    Column("queue_s", pl.Float64, "observed time in the queue, s", nullable=True),
+    Column("cached_tokens", pl.Int64, "prompt tokens that came from a prefix cache", nullable=True),
+    Column("finish_reason", pl.String, "why the output ended: stop, length, ...", nullable=True),
+    Column("model", pl.String, "model that the log names", nullable=True),
+    Column("tenant", pl.String, "keyed hash of the tenant, hex", nullable=True),
+    Column("session", pl.String, "keyed hash of the session, hex", nullable=True),
+)
+"""What a log says of a request beyond its lengths; null where the format does not hold it."""
+
+_PLACE = (_FILE, _LINE_NUMBER, _RECORD_NUMBER)
+_PLACE_KEY = ("source", "file", "line_number", "record_number")
 
 RAW_REQUESTS = Table(
     "raw_requests",
-    "The non-blank lines of a day, parsed, each with its place; a line that could not be used has a reason.",
+    "The records of a day, parsed, each with its place; one that could not be used has a reason. Repeats are kept.",
     (
         _DAY,
         _SOURCE,
-        _FILE,
-        _LINE_NUMBER,
+        *_PLACE,
         _BYTE_OFFSET,
         _BYTE_LENGTH,
         Column("arrival_time", UTC_MICROSECONDS, "arrival, UTC", nullable=True),
+        Column("is_finish_time", pl.Boolean, "whether that is the finish, for want of a duration", nullable=True),
         Column("prompt_tokens", pl.Int64, "prompt length, tokens", nullable=True),
         Column("output_tokens", pl.Int64, "output length, tokens", nullable=True),
-        _TTFT_S,
-        _RECORD_HASH,
-        Column("reason", pl.String, "why the line could not be used; null when it could", nullable=True),
+        Column(
+            "outcome",
+            pl.String,
+            "served, failed, aborted, cache_hit or other_model; null where there is a reason",
+            nullable=True,
+        ),
+        *OBSERVED,
+        Column("archetype", pl.String, "traffic class that the line itself names", nullable=True),
+        Column("key_hi", pl.Int64, "keyed 128-bit hash that tells a repeat, of the id or else the record: upper half"),
+        Column("key_lo", pl.Int64, "lower half of it"),
+        Column("has_id", pl.Boolean, "whether it is the hash of an id"),
+        Column("reason", pl.String, "why the record could not be used; null when it could", nullable=True),
         _RAW_TEXT,
     ),
-    key=("source", "file", "line_number"),
+    key=_PLACE_KEY,
 )
 
 _REQUEST_COLUMNS = (
@@ -83,33 +111,50 @@ _REQUEST_COLUMNS = (
     Column("arrival_time", UTC_MICROSECONDS, "arrival, UTC"),
     Column("prompt_tokens", pl.Int64, "prompt length, tokens"),
     Column("output_tokens", pl.Int64, "output length, tokens"),
-    _TTFT_S,
-    _FILE,
-    _LINE_NUMBER,
+    *OBSERVED,
+    *_PLACE,
 )
 
 STG_REQUESTS = Table(
     "stg_requests",
-    "Requests of a day: typed, UTC, each byte-equal record once; not yet audited.",
+    "Requests of a day that GPUs served: typed, UTC, each once; not yet audited.",
     _REQUEST_COLUMNS,
-    key=("source", "file", "line_number"),
+    key=_PLACE_KEY,
+)
+
+UNSERVED_REQUESTS = Table(
+    "unserved_requests",
+    "Requests of a day that are no demand on the fleet's GPUs: failed, aborted, answered by a cache, of another model.",
+    (
+        _DAY,
+        _SOURCE,
+        _FLEET,
+        _ARCHETYPE,
+        Column("outcome", pl.String, "failed, aborted, cache_hit or other_model"),
+        Column("arrival_time", UTC_MICROSECONDS, "arrival, UTC"),
+        Column("prompt_tokens", pl.Int64, "prompt length, tokens, where it is known", nullable=True),
+        Column("output_tokens", pl.Int64, "output length, tokens, where it is known", nullable=True),
+        *OBSERVED,
+        *_PLACE,
+    ),
+    key=_PLACE_KEY,
 )
 
 QUARANTINED_REQUESTS = Table(
     "quarantined_requests",
-    "Lines that could not be used: where each stands, why, and a keyed hash of it.",
+    "Records that could not be used, each once: where it stands, why, and a keyed hash of it.",
     (
         _DAY,
         _SOURCE,
-        _FILE,
-        _LINE_NUMBER,
+        *_PLACE,
+        Column("file_hash", pl.String, "SHA-256 of the file as it lies, hex"),
         _BYTE_OFFSET,
         _BYTE_LENGTH,
         Column("reason", pl.String, "why"),
         _RECORD_HASH,
         _RAW_TEXT,
     ),
-    key=("source", "file", "line_number"),
+    key=_PLACE_KEY,
 )
 
 STG_QUALITY = Table(
@@ -120,15 +165,30 @@ STG_QUALITY = Table(
         _SOURCE,
         Column("format", pl.String, "log format"),
         Column("files", pl.Int64, "files the day's lines came from"),
-        Column("lines", pl.Int64, "non-blank lines, headers apart"),
-        Column("requests", pl.Int64, "requests"),
-        Column("duplicates", pl.Int64, "lines that repeat a record byte for byte; each record counts once"),
-        Column("quarantined", pl.Int64, "lines that could not be used"),
+        Column("lines", pl.Int64, "records; headers and other lines that are none apart"),
+        Column("requests", pl.Int64, "requests, served or not"),
+        Column("duplicates", pl.Int64, "records that repeat another, usable or not; each counts once"),
+        Column("quarantined", pl.Int64, "records that could not be used, each once"),
+        Column("unusable_lines", pl.Int64, "the same with repeats"),
+        Column("failed", pl.Int64, "of the requests, those that failed"),
+        Column("aborted", pl.Int64, "of the requests, those that were aborted"),
+        Column("cache_hits", pl.Int64, "of the requests, those that a cache answered"),
+        Column("other_models", pl.Int64, "of the requests, those of models that are not this source's"),
+        Column("models", pl.Int64, "models that the source's own requests name; 0: none is named"),
         Column(
-            "distinct_arrival_times",
-            pl.Int64,
-            "distinct arrival times; far fewer than requests means a coarse clock",
+            "duplicates_expected",
+            pl.Float64,
+            "of the duplicates, how many are likely requests of their own that look alike; null where ids tell",
+            nullable=True,
         ),
+        Column("finish_times", pl.Int64, "requests whose arrival is their finish, for want of a duration"),
+        Column("clock_restarts", pl.Int64, "times that a relative clock started again within a file of the day"),
+        Column("distinct_arrival_times", pl.Int64, "distinct arrival times of the requests served"),
+        Column("time_step_s", pl.Float64, "step that arrival times are rounded to, s; null: none seen", nullable=True),
+        Column("prompt_cap_tokens", pl.Int64, "length that prompts pile up at: cut there; null: none", nullable=True),
+        Column("prompt_capped_fraction", pl.Float64, "share of prompts in that pile", nullable=True),
+        Column("output_cap_tokens", pl.Int64, "length that outputs pile up at; null: none", nullable=True),
+        Column("output_capped_fraction", pl.Float64, "share of outputs in that pile", nullable=True),
         Column("landing_digest", pl.String, "hash of the files' contents and the source's declaration"),
     ),
     key=("day", "source"),
@@ -138,7 +198,7 @@ CORE_REQUESTS = Table(
     "core_requests",
     "Requests of the days whose blocking checks passed.",
     _REQUEST_COLUMNS,
-    key=("source", "file", "line_number"),
+    key=_PLACE_KEY,
 )
 
 CORE_LENGTH_HISTOGRAM = Table(
@@ -314,6 +374,7 @@ TABLES = {
     for table in (
         RAW_REQUESTS,
         STG_REQUESTS,
+        UNSERVED_REQUESTS,
         QUARANTINED_REQUESTS,
         STG_QUALITY,
         CORE_REQUESTS,

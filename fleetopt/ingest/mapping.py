@@ -4,8 +4,10 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 Paths = tuple[str, ...]
-"""Alternatives: the first that holds a value counts. A path is a column of CSV, or keys of nested JSON objects joined by
-dots; a dot may also be part of a key (``gen_ai.usage.input_tokens`` finds both), and a number picks from an array."""
+"""Alternatives: the first that holds a value counts.
+
+A path is a column of CSV, or keys of nested JSON objects joined by dots. A dot may also be part of a key, so that
+``gen_ai.usage.input_tokens`` finds both, and a number picks from an array."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +95,7 @@ class Mapping:
     note_when : tuple of Condition
         Of the other lines, those that say something of a request: their ``request_id`` and ``archetype`` are joined to it.
     zero_tokens, missing_tokens : {"failed", "quarantined"}
-        What a request that did not fail otherwise, with a prompt or output of zero tokens, or without that field, is.
+        What a request is that did not fail otherwise and has a prompt or output of zero tokens, or lacks one of them.
     numbers_as_text : bool
         Whether JSON numbers may be quoted.
     """

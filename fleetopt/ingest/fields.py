@@ -44,6 +44,10 @@ class Fields:
         bool[n]: lines that are no record at all, such as headers.
     is_csv : bool
         Whether every value is text, numbers too.
+    key_hi, key_lo : np.ndarray
+        int64[n]: key of the record: that of the batch, altered where more than its bytes tells records apart.
+    keeps_text : np.ndarray
+        bool[n]: whether nothing in the record can be a prompt, as far as the fields that it has say.
     """
 
     paths: tuple[str, ...]
@@ -54,6 +58,9 @@ class Fields:
     fault: np.ndarray
     is_other: np.ndarray
     is_csv: bool
+    key_hi: np.ndarray
+    key_lo: np.ndarray
+    keeps_text: np.ndarray
 
     def row(self, path: str) -> int:
         """Row of a path in ``start``, ``end`` and ``kind``."""

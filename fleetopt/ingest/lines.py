@@ -1,18 +1,25 @@
-"""From the bytes of a log file to one row per line, streaming: place, hash, and what its format made of it."""
+"""From the bytes of a file to records: where each one stands, its keyed hash, and what is wrong with its bytes.
+
+Lines end with LF or CRLF, the last one need not end, and blank ones are no records. Where fields of CSV may be quoted,
+a record is the shortest run of whole lines that RFC 4180 can read (a quote opens a field only at its beginning, and
+after the one that closes it the field is at its end). If there is none, because a quote stands elsewhere or is not
+closed before the file ends or the record is longer than `MAX_LINE_BYTES`, then the first line alone is a record with
+fault ``bad_quotes`` and reading goes on at the next line; so a broken record costs its own lines only.
+
+What a record is depends on the bytes of the file alone, not on how many are read at a time.
+"""
 
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date, datetime
 from typing import BinaryIO, Final
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
-import polars as pl
 
 from fleetopt.errors import InputError
-from fleetopt.ingest.formats.base import Clock, LogFormat, Parser
-from fleetopt.schemas import RAW_REQUESTS
+from fleetopt.ingest.kernels.lines import count_line_ends, decided_records, split_lines, split_quoted
+from fleetopt.ingest.kernels.siphash import hash_records
+from fleetopt.ingest.records import FAULT_CODE, Batch
 
 PUBLIC_HASH_KEY: Final = b"fleetopt-public-default-key"
 """Key of the record hashes where the user gives none.
@@ -20,248 +27,306 @@ PUBLIC_HASH_KEY: Final = b"fleetopt-public-default-key"
 It is public, so whoever guesses a line can confirm the guess from its hash. Set ``FLEETOPT_HASH_KEY`` wherever lines
 are sensitive; days that are ingested under another key are read again.
 """
-BATCH_BYTES: Final = 16 << 20
-MAX_LINE_BYTES: Final = 64 << 20
-"""A longer line is counted and hashed, but not parsed."""
-
-LINE_SCHEMA = pl.Schema({name: dtype for name, dtype in RAW_REQUESTS.schema.items() if name not in {"day", "source"}})
-"""What `read_lines` yields: the raw table without the day and the source."""
+BATCH_BYTES: Final = 8 << 20
+MAX_LINE_BYTES: Final = 16 << 20
+"""A longer line is counted and hashed, but neither held nor parsed."""
 
 _BYTE_ORDER_MARK: Final = b"\xef\xbb\xbf"
-_HASH_BYTES: Final = 16
-_MAX_RAW_TEXT_BYTES: Final = 4096
-
-
-@dataclass(slots=True)
-class Tally:
-    """What was seen of a file so far: ``headers`` are lines that are no record, ``lines`` the other non-blank ones."""
-
-    headers: int = 0
-    lines: int = 0
+_LINE_FEED: Final = 10
+_BLANKS_WITHIN_LINES: Final = b" \t\r\v\f"
+_COUNTED_BYTES: Final = 1 << 20
+_KEY_BYTES: Final = 16
+_WORD: Final = np.dtype("<u8")
 
 
 @dataclass(frozen=True, slots=True)
-class _Lines:
-    """The non-blank lines of a batch, with their places."""
+class LongLine:
+    """What is known of a line that is too long to be held: its length without its end, bytes, and its SHA-256."""
 
-    content: list[bytes]
-    number: np.ndarray
-    offset: np.ndarray
+    byte_length: int
+    sha256: bytes
 
 
-def read_lines(
-    stream: BinaryIO,
-    *,
-    file: str,
-    log_format: LogFormat,
-    timezone: str,
-    clock_start: datetime | None,
-    hash_key: bytes,
-    batch_bytes: int = BATCH_BYTES,
-    local_date: date | None = None,
-    tally: Tally | None = None,
-) -> Iterator[pl.DataFrame]:
-    """Read every non-blank line of a file, headers apart, into exactly one row, in the order of the file.
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Consecutive whole records of one file, not yet split.
 
-    Memory follows ``batch_bytes`` and the longest line, not the file. The rows do not depend on ``batch_bytes``.
+    Attributes
+    ----------
+    data : np.ndarray
+        uint8[n_bytes]; empty where it is a long line.
+    byte_offset, line_number : int
+        Of its first byte in the file, from 0, and of its first line, from 1.
+    n_line_ends : int
+        Line feeds in it.
+    quotes_beside : str or None
+        Delimiter of CSV whose fields may be quoted; else None.
+    long_line : LongLine, optional
+        The one line that it is.
+    """
+
+    data: np.ndarray
+    byte_offset: int
+    line_number: int
+    n_line_ends: int
+    quotes_beside: str | None
+    long_line: LongLine | None = None
+
+
+def read_chunks(
+    stream: BinaryIO, *, batch_bytes: int = BATCH_BYTES, quoted: bool = False, delimiter: str = ","
+) -> Iterator[Chunk]:
+    """Read a file in pieces of whole records, quickly; `split_chunk` does the work, on any thread.
+
+    Memory follows ``batch_bytes`` and `MAX_LINE_BYTES`, not the lines.
 
     Parameters
     ----------
     stream : BinaryIO
-        The file from its first byte. Lines end with LF or CRLF; the last one need not end. A byte order mark at the
-        beginning is part of no line.
-    file : str
-        Name of the file in the result.
-    log_format : LogFormat
-    timezone : str
-        IANA zone of times that carry none.
-    clock_start : datetime.datetime or None
-        Where a relative clock starts, with a zone.
-    hash_key : bytes
-        Key of the record hashes, 1 to 64 bytes.
+        The decompressed file from its first byte. A byte order mark at the beginning is part of no line.
     batch_bytes : int
-        How much to read at a time, bytes.
-    local_date : datetime.date, optional
-        The only date, in ``timezone``, that the file may hold lines of; others get the reason ``outside_day``.
-    tally : Tally, optional
-        Counts along.
+        How much to read at a time, bytes; at most `MAX_LINE_BYTES` is.
+    quoted : bool
+        Whether it is CSV with fields that may be quoted, and then hold line ends.
+    delimiter : str
+        Of that CSV: one ASCII character.
+
+    Yields
+    ------
+    Chunk
+        In the order of the file.
+    """
+    batch_bytes = min(batch_bytes, MAX_LINE_BYTES)
+    quotes_beside = delimiter if quoted else None
+    buffer, offset = _beginning(stream)
+    line_number, is_last = 1, False
+    while len(buffer) or not is_last:
+        if _begins_with_long_line(buffer, is_last):
+            long_line, n_bytes, buffer = _pass_long_line(stream, buffer, batch_bytes)
+            if long_line is not None:
+                yield Chunk(buffer[:0], offset, line_number, 1, quotes_beside, long_line)
+            offset, line_number = offset + n_bytes, line_number + 1
+            continue
+        n_bytes, n_line_ends = _decided(buffer, quotes_beside, is_last)
+        if n_bytes:
+            yield Chunk(buffer[:n_bytes], offset, line_number, n_line_ends, quotes_beside)
+            buffer, offset, line_number = buffer[n_bytes:], offset + n_bytes, line_number + n_line_ends
+        if not is_last:
+            block = stream.read(min(max(batch_bytes, len(buffer)), MAX_LINE_BYTES))
+            is_last = not block
+            if is_last and quoted and len(buffer):
+                block = b"\n"  # so that the end of the file is no case of its own; one line end more does no harm
+            buffer = _joined(buffer, block)
+
+
+def split_chunk(chunk: Chunk, *, record_key: bytes) -> Batch:
+    """Split a chunk into records.
+
+    Parameters
+    ----------
+    chunk : Chunk
+    record_key : bytes
+        Key of the hashes of records, 16 bytes (`derive_key`). That of a line too long is the hash of its SHA-256.
 
     Returns
     -------
-    Iterator of pl.DataFrame
-        `LINE_SCHEMA`. A row with a reason has no lengths, but its time where that could be read.
+    Batch
+        Faults are ``nul_byte``, ``not_utf8`` (as `bytes.decode` finds it) and ``bad_quotes``, the first that holds,
+        or ``line_too_long``.
+    """
+    if chunk.long_line is not None:
+        return _long_line_batch(chunk, chunk.long_line, record_key)
+    capacity = chunk.n_line_ends + 1
+    start, end, line = (np.empty(capacity, np.int64) for _ in range(3))
+    high, low = (np.empty(capacity, np.uint64) for _ in range(2))
+    fault = np.empty(capacity, np.uint8)
+    found = (*_words(record_key), start, end, line, high, low, fault)
+    if chunk.quotes_beside is None:
+        n = n_lines = split_lines(chunk.data, *found)
+    else:
+        n, n_lines = split_quoted(chunk.data, ord(chunk.quotes_beside), MAX_LINE_BYTES, *found)
+    start, end = start[:n], end[:n]
+    return Batch(
+        data=chunk.data,
+        start=start,
+        end=end,
+        line_number=line[:n] + chunk.line_number,
+        record_number=np.ones(n, np.int32),
+        byte_offset=start + chunk.byte_offset,
+        byte_length=end - start,
+        key_hi=high[:n].view(np.int64),
+        key_lo=low[:n].view(np.int64),
+        fault=fault[:n],
+        n_lines=n_lines,
+    )
+
+
+def count_lines(stream: BinaryIO) -> int:
+    """Count the non-blank lines of a file, headers included; shares no code with the reading, which it checks."""
+    start = b""
+    while len(start) < len(_BYTE_ORDER_MARK) and (more := stream.read(len(_BYTE_ORDER_MARK) - len(start))):
+        start += more
+    block, count, is_open = start.removeprefix(_BYTE_ORDER_MARK), 0, False
+    while True:
+        text = np.frombuffer(block.translate(None, _BLANKS_WITHIN_LINES), dtype=np.uint8)
+        if len(text):
+            is_end = text == _LINE_FEED
+            count += np.count_nonzero(is_end[1:] > is_end[:-1]) + bool(is_open and is_end[0])
+            is_open = not is_end[-1]
+        block = stream.read(_COUNTED_BYTES)
+        if not block:
+            return int(count + is_open)
+
+
+def derive_key(hash_key: bytes, purpose: bytes) -> bytes:
+    """Derive a key of 16 bytes for one purpose, so that hashes made for different purposes never meet.
+
+    Parameters
+    ----------
+    hash_key : bytes
+        1 to 64 bytes.
+    purpose : bytes
+        At most 16 bytes.
 
     Raises
     ------
     InputError
-        At once: if the format needs a start of its clock and there is none, or an argument is out of range.
+        If the key has another length.
     """
-    if log_format.has_relative_clock and clock_start is None:
-        raise InputError(
-            f"{file}: format '{log_format.name}' counts time from a start that its lines do not hold; "
-            "declare it (clock_start in the configuration, --start on the command line)"
-        )
-    if clock_start is not None and clock_start.tzinfo is None:
-        raise InputError(
-            f"{file}: clock start {clock_start.isoformat()} needs a zone, such as {clock_start.isoformat()}Z"
-        )
     if not 1 <= len(hash_key) <= hashlib.blake2b.MAX_KEY_SIZE:
         raise InputError("the key of record hashes needs 1 to 64 bytes")
-    check_timezone(timezone)
-    parse = log_format.parser(Clock(timezone, clock_start))
-    batches = _batches(stream, batch_bytes)
-    tally = Tally() if tally is None else tally
-    return _rows(batches, parse, file, hash_key, tally, timezone, local_date)
+    return hashlib.blake2b(key=hash_key, digest_size=_KEY_BYTES, person=purpose).digest()
 
 
-def check_timezone(timezone: str) -> None:
-    """Raise `InputError` if there is no such IANA time zone."""
-    try:
-        ZoneInfo(timezone)
-    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
-        raise InputError(f"unknown time zone '{timezone}'; use an IANA name such as Europe/Berlin") from error
+def keyed_hashes(
+    data: np.ndarray, start: np.ndarray, end: np.ndarray, key: bytes
+) -> tuple[np.ndarray, np.ndarray]:
+    """Hash stretches of bytes by SipHash-2-4-128 (Aumasson and Bernstein, 2012).
+
+    Parameters
+    ----------
+    data : np.ndarray
+        uint8[n_bytes]
+    start, end : np.ndarray
+        int64[n]: stretch i is ``data[start[i]:end[i]]``.
+    key : bytes
+        16 bytes.
+
+    Returns
+    -------
+    high, low : np.ndarray
+        int64[n]: first and second eight bytes of each hash, little-endian.
+    """
+    high, low = (np.empty(len(start), np.uint64) for _ in range(2))
+    hash_records(data, start, end, *_words(key), high, low)
+    return high.view(np.int64), low.view(np.int64)
 
 
-def count_lines(stream: BinaryIO) -> int:
-    """Count the non-blank lines of a file, headers included; shares no code with `read_lines`, which it checks."""
-    first = stream.readline().removeprefix(_BYTE_ORDER_MARK)
-    return bool(first.strip()) + sum(1 for line in stream if line.strip())
+def _words(key: bytes) -> tuple[np.uint64, np.uint64]:
+    first, second = np.frombuffer(key, _WORD)
+    return first, second
 
 
-def _rows(
-    batches: Iterator[bytes],
-    parse: Parser,
-    file: str,
-    hash_key: bytes,
-    tally: Tally,
-    timezone: str,
-    local_date: date | None,
-) -> Iterator[pl.DataFrame]:
-    offset, number = 0, 1
-    for batch in batches:
-        lines, n_lines = _split(batch, offset, number)
-        offset, number = offset + len(batch), number + n_lines
-        if not lines.content:
-            continue
-        frame = _frame(lines, batch, parse, file, hash_key)
-        n_headers = int(frame["is_header"].sum())
-        tally.headers += n_headers
-        tally.lines += len(frame) - n_headers
-        if local_date is not None:
-            frame = frame.with_columns(reason=_outside(timezone, local_date))
-        if n_headers < len(frame):
-            yield frame.filter(~pl.col("is_header")).select(_invariant())
+def _beginning(stream: BinaryIO) -> tuple[np.ndarray, int]:
+    """Read the first few bytes; return them without a byte order mark, and how long that is."""
+    start = b""
+    while len(start) < len(_BYTE_ORDER_MARK) and (more := stream.read(len(_BYTE_ORDER_MARK) - len(start))):
+        start += more
+    text = start.removeprefix(_BYTE_ORDER_MARK)
+    return _joined(np.empty(0, np.uint8), text), len(start) - len(text)
 
 
-def _batches(stream: BinaryIO, batch_bytes: int) -> Iterator[bytes]:
-    """Yield the file in pieces of whole lines."""
-    pending: list[bytes] = []
-    while chunk := stream.read(batch_bytes):
-        end = chunk.rfind(b"\n") + 1
-        if end == 0:
-            pending.append(chunk)
-            continue
-        whole = b"".join([*pending, chunk[:end]])
-        pending = [chunk[end:]] if end < len(chunk) else []
-        yield whole
-    if pending:
-        yield b"".join(pending)
+def _joined(buffer: np.ndarray, block: bytes) -> np.ndarray:
+    joined = np.empty(len(buffer) + len(block), np.uint8)
+    joined[: len(buffer)] = buffer
+    joined[len(buffer) :] = np.frombuffer(block, np.uint8)
+    return joined
 
 
-def _split(batch: bytes, offset: int, number: int) -> tuple[_Lines, int]:
-    """Split a batch that begins at a byte offset and a line number; also return how many lines it has, blank or not."""
-    content = batch.split(b"\n")
-    if not content[-1]:
-        content.pop()
-    size = np.fromiter(map(len, content), dtype=np.int64, count=len(content)) + 1
-    start = offset + np.cumsum(size) - size
-    if offset == 0 and content[0].startswith(_BYTE_ORDER_MARK):
-        content[0] = content[0].removeprefix(_BYTE_ORDER_MARK)
-        start[0] += len(_BYTE_ORDER_MARK)
-    if b"\r" in batch:
-        content = [line.removesuffix(b"\r") for line in content]
-    numbers = np.arange(number, number + len(content), dtype=np.int64)
-    kept = [i for i, line in enumerate(content) if line and not line.isspace()]
-    if len(kept) < len(content):
-        return _Lines([content[i] for i in kept], numbers[kept], start[kept]), len(content)
-    return _Lines(content, numbers, start), len(content)
+def _decided(buffer: np.ndarray, quotes_beside: str | None, is_last: bool) -> tuple[int, int]:
+    """Bytes at the beginning that are whole records, whatever follows, and the line feeds in them."""
+    if quotes_beside is None:
+        n_line_ends, n_bytes = count_line_ends(buffer)
+        return (len(buffer) if is_last else n_bytes), n_line_ends
+    n_bytes = decided_records(buffer, ord(quotes_beside), MAX_LINE_BYTES, is_last)
+    return n_bytes, count_line_ends(buffer[:n_bytes])[0]
 
 
-def _frame(lines: _Lines, batch: bytes, parse: Parser, file: str, hash_key: bytes) -> pl.DataFrame:
-    faults = _faults(batch, lines.content)
-    readable = [b"" if i in faults else line for i, line in enumerate(lines.content)] if faults else lines.content
-    text = pl.Series("text", readable, dtype=pl.Binary).cast(pl.String)
-    parsed = parse(text)
-    fault = pl.Series("fault", [None], dtype=pl.String).new_from_index(0, len(text))
-    if faults:
-        fault = fault.scatter(list(faults), list(faults.values()))
-    return parsed.with_columns(
-        text,
-        file=pl.lit(file),
-        line_number=pl.Series(lines.number),
-        byte_offset=pl.Series(lines.offset),
-        byte_length=pl.Series(np.fromiter(map(len, lines.content), dtype=np.int64, count=len(lines.content))),
-        record_hash=pl.Series(_hashes(lines.content, hash_key), dtype=pl.String),
-        reason=pl.coalesce(fault, pl.col("reason"), _time_range()),
-        is_header=pl.col("is_header") & fault.is_null(),
-        arrival_time=pl.when(fault.is_null() & _time_range().is_null()).then("arrival_time"),
-        keeps_text=pl.col("keeps_text") & fault.is_null(),
+def _begins_with_long_line(buffer: np.ndarray, is_last: bool) -> bool:
+    """Whether the first line is longer than `MAX_LINE_BYTES`, as far as is known."""
+    if len(buffer) <= MAX_LINE_BYTES:
+        return False
+    first = bytes(buffer[: MAX_LINE_BYTES + 2])
+    end = first.find(b"\n")
+    if end < 0 and not is_last and len(first) < MAX_LINE_BYTES + 2:
+        return False
+    line = first if end < 0 else first[:end]
+    return len(line.removesuffix(b"\r")) > MAX_LINE_BYTES
+
+
+def _pass_long_line(stream: BinaryIO, buffer: np.ndarray, batch_bytes: int) -> tuple[LongLine | None, int, np.ndarray]:
+    """Read past the line that the buffer begins with.
+
+    Returns
+    -------
+    LongLine or None
+        None for a blank line.
+    int
+        Its length with its end, bytes.
+    np.ndarray
+        What was read behind it.
+    """
+    content, block = _LongContent(), bytes(buffer)
+    while block:
+        end = block.find(b"\n")
+        if end >= 0:
+            content.add(block[:end])
+            return content.line(), content.n_bytes + 1, _joined(buffer[:0], block[end + 1 :])
+        content.add(block)
+        block = stream.read(batch_bytes)
+    return content.line(), content.n_bytes, buffer[:0]
+
+
+class _LongContent:
+    """A line that comes in pieces; its last byte is held back, since a return before the line end is none of it."""
+
+    def __init__(self) -> None:
+        self.n_bytes = 0
+        self._sha256 = hashlib.sha256()
+        self._is_blank = True
+        self._last = b""
+
+    def add(self, piece: bytes) -> None:
+        """Take the next piece."""
+        if piece:
+            self.n_bytes += len(piece)
+            self._is_blank = self._is_blank and piece.isspace()
+            self._sha256.update(self._last)
+            self._sha256.update(memoryview(piece)[:-1])
+            self._last = piece[-1:]
+
+    def line(self) -> LongLine | None:
+        """What is known of it at its end; None if it is blank."""
+        if self._last == b"\r":
+            return None if self._is_blank else LongLine(self.n_bytes - 1, self._sha256.digest())
+        self._sha256.update(self._last)
+        return None if self._is_blank else LongLine(self.n_bytes, self._sha256.digest())
+
+
+def _long_line_batch(chunk: Chunk, line: LongLine, record_key: bytes) -> Batch:
+    place = np.zeros(1, np.int64)
+    digest = np.frombuffer(line.sha256, np.uint8)
+    high, low = keyed_hashes(digest, place, place + len(digest), record_key)
+    return Batch(
+        data=chunk.data,
+        start=place,
+        end=place,
+        line_number=place + chunk.line_number,
+        record_number=np.ones(1, np.int32),
+        byte_offset=place + chunk.byte_offset,
+        byte_length=place + line.byte_length,
+        key_hi=high,
+        key_lo=low,
+        fault=np.full(1, FAULT_CODE["line_too_long"], np.uint8),
+        n_lines=1,
     )
-
-
-def _faults(batch: bytes, lines: list[bytes]) -> dict[int, str]:
-    """Find the lines that no format can read: position -> reason."""
-    if len(batch) <= MAX_LINE_BYTES and batch.isascii() and b"\0" not in batch:
-        return {}
-    return {i: reason for i, line in enumerate(lines) if (reason := _fault(line))}
-
-
-def _fault(line: bytes) -> str | None:
-    if len(line) > MAX_LINE_BYTES:
-        return "line_too_long"
-    if b"\0" in line:
-        return "nul_byte"
-    try:
-        line.decode()
-    except UnicodeDecodeError:
-        return "not_utf8"
-    return None
-
-
-def _hashes(lines: list[bytes], key: bytes) -> list[str]:
-    keyed = hashlib.blake2b(key=key, digest_size=_HASH_BYTES)
-    hashes = []
-    for line in lines:
-        state = keyed.copy()  # preparing the key once and copying is half again as fast as a new hash each time
-        state.update(line)
-        hashes.append(state.hexdigest())
-    return hashes
-
-
-def _time_range() -> pl.Expr:
-    is_outside = ~pl.col("arrival_time").dt.year().is_between(1970, 2199)
-    return pl.when(is_outside).then(pl.lit("time_out_of_range"))
-
-
-def _outside(timezone: str, local_date: date) -> pl.Expr:
-    is_outside = pl.col("arrival_time").dt.convert_time_zone(timezone).dt.date() != local_date
-    return pl.coalesce("reason", pl.when(is_outside).then(pl.lit("outside_day")))
-
-
-def _invariant() -> list[pl.Expr]:
-    """Select `LINE_SCHEMA`; lengths only of usable lines, text only of the others."""
-    is_usable = pl.col("reason").is_null()
-    text = pl.col("text")
-    # A character has at most four bytes.
-    short = (
-        pl.when(text.str.len_bytes() > _MAX_RAW_TEXT_BYTES)
-        .then(text.str.head(_MAX_RAW_TEXT_BYTES // 4))
-        .otherwise(text)
-    )
-    special = {
-        "prompt_tokens": pl.when(is_usable).then("prompt_tokens"),
-        "output_tokens": pl.when(is_usable).then("output_tokens"),
-        "ttft_s": pl.when(is_usable).then("ttft_s"),
-        "raw_text": pl.when(~is_usable & pl.col("keeps_text")).then(short),
-    }
-    return [special.get(name, pl.col(name)).alias(name) for name in LINE_SCHEMA.names()]

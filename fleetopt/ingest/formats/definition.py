@@ -19,11 +19,14 @@ class Csv:
     delimiter : str
     quoted : bool
         Whether fields may be quoted, and then hold delimiters and line ends. Files that do not need it are read faster.
+    harmless : tuple of str
+        Columns, beside those and the wanted ones, that can hold no text: of files with others no bad line is kept.
     """
 
     header: tuple[str, ...]
     delimiter: str = ","
     quoted: bool = False
+    harmless: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,147 @@
+"""Where the wanted fields of CSV records stand."""
+
+# mypy: ignore-errors
+# Numba infers the types.
+
+import numpy as np
+from numba import njit
+
+from fleetopt.ingest.fields import ESCAPED, MISSING, NULL, TEXT
+from fleetopt.ingest.kernels.words import ONES, every_zero_byte, first_bytes, last_word, lowest, word_at
+from fleetopt.ingest.records import FAULT_CODE
+
+_QUOTE = 34
+_NOT_WANTED = -1
+_WRONG_FIELD_COUNT, _BAD_QUOTES = FAULT_CODE["wrong_field_count"], FAULT_CODE["bad_quotes"]
+_BLOCK = 64
+
+
+@njit(nogil=True)
+def _has_both(data, place, first, last, distance):
+    """Whether in a block a byte stands at some distance before another; without a branch, for the vector unit."""
+    found = False
+    for k in range(place, place + _BLOCK):
+        found |= (data[k] == first) & (data[k + distance] == last)
+    return found
+
+
+@njit(cache=True, nogil=True)
+def find_text(data, text):
+    """Places of a text in bytes, int64[n].
+
+    Whole blocks that do not hold its first and last byte at the right distance are passed (W. Mula, 2016).
+    """
+    places = [np.int64(0) for _ in range(0)]
+    place, last = 0, data.size - text.size
+    while place <= last:
+        if place + _BLOCK <= last + 1 and not _has_both(data, place, text[0], text[-1], text.size - 1):
+            place += _BLOCK
+            continue
+        for start in range(place, min(place + _BLOCK, last + 1)):
+            k = 0
+            while k < text.size and data[start + k] == text[k]:
+                k += 1
+            if k == text.size:
+                places.append(start)
+        place += _BLOCK
+    return np.array(places, np.int64)
+
+
+@njit(nogil=True, inline="always")
+def _put(column, i, start, stop, slots, starts, ends, kinds):
+    slot = slots[column] if column < slots.size else _NOT_WANTED
+    if slot >= 0:
+        starts[slot, i], ends[slot, i] = start, stop
+        kinds[slot, i] = TEXT if stop > start else NULL
+
+
+@njit(cache=True, nogil=True)
+def find_fields(data, start, end, fault, delimiter, slots, starts, ends, kinds):
+    """Find the wanted fields of records without quotes.
+
+    Parameters
+    ----------
+    data : uint8[n_bytes]
+    start, end : int64[n]
+    fault : uint8[n], updated
+        Records with one are passed.
+    delimiter : int
+    slots : int64[n_columns]
+        Row of ``starts``, ``ends`` and ``kinds`` that a column goes to, -1 for none.
+    starts, ends : int64[k, n], written
+    kinds : uint8[k, n], written
+        `MISSING` beforehand.
+    """
+    delimiters = np.uint64(delimiter) * ONES
+    for i in range(start.size):
+        if fault[i]:
+            continue
+        place, stop, field, column = start[i], end[i], start[i], 0
+        while place < stop:
+            if place + 8 <= data.size:
+                marks = every_zero_byte(word_at(data, place) ^ delimiters)
+                if place + 8 > stop:
+                    marks &= first_bytes(stop - place)
+            else:
+                marks = every_zero_byte(last_word(data, place, stop) ^ delimiters)
+            while marks:
+                here = place + lowest(marks)
+                _put(column, i, field, here, slots, starts, ends, kinds)
+                field, column = here + 1, column + 1
+                marks &= marks - np.uint64(1)
+            place += 8
+        _put(column, i, field, stop, slots, starts, ends, kinds)
+        if column + 1 != slots.size:
+            fault[i] = _WRONG_FIELD_COUNT
+            kinds[:, i] = MISSING
+
+
+@njit(nogil=True)
+def _closing_quote(data, place, stop):
+    """Place of the quote that closes a field, or the stop, and whether a doubled one stands before it."""
+    has_doubled = False
+    while place < stop:
+        if data[place] == _QUOTE:
+            if place + 1 == stop or data[place + 1] != _QUOTE:
+                break
+            has_doubled = True
+            place += 1
+        place += 1
+    return min(place, stop), has_doubled
+
+
+@njit(nogil=True)
+def _find_quoted(data, i, start, stop, delimiter, slots, starts, ends, kinds):
+    """Fault of one record, 0 for none."""
+    place, column = start, 0
+    while True:
+        field = place
+        if place < stop and data[place] == _QUOTE:
+            place, has_doubled = _closing_quote(data, place + 1, stop)
+            _put(column, i, field + 1, place, slots, starts, ends, kinds)
+            if has_doubled and column < slots.size and slots[column] >= 0:
+                kinds[slots[column], i] = ESCAPED
+            place += 1
+            if place > stop or (place < stop and data[place] != delimiter):
+                return _BAD_QUOTES
+        else:
+            while place < stop and data[place] != delimiter:
+                if data[place] == _QUOTE:
+                    return _BAD_QUOTES
+                place += 1
+            _put(column, i, field, place, slots, starts, ends, kinds)
+        column += 1
+        if place == stop:
+            return 0 if column == slots.size else _WRONG_FIELD_COUNT
+        place += 1
+
+
+@njit(cache=True, nogil=True)
+def find_quoted_fields(data, start, end, fault, delimiter, slots, starts, ends, kinds):
+    """Do what :func:`find_fields` does for records whose fields may be quoted."""
+    for i in range(start.size):
+        if fault[i]:
+            continue
+        fault[i] = _find_quoted(data, i, start[i], end[i], delimiter, slots, starts, ends, kinds)
+        if fault[i]:
+            kinds[:, i] = MISSING

@@ -1,0 +1,266 @@
+"""Where lines and records of CSV stand in bytes, what is wrong with their bytes, and their hashes."""
+
+# mypy: ignore-errors
+# Numba infers the types.
+
+import numpy as np
+from numba import njit
+
+from fleetopt.ingest.kernels.siphash import add_word, begin, finish, siphash
+from fleetopt.ingest.kernels.words import HIGHS, ONES, first_bytes, last_word, lowest, word_at, zero_bytes
+from fleetopt.ingest.records import FAULT_CODE
+
+_LINE_FEED, _RETURN, _QUOTE = 10, 13, 34
+_LINE_FEEDS = np.uint64(_LINE_FEED) * ONES
+_NUL_BYTE, _NOT_UTF8, _BAD_QUOTES = FAULT_CODE["nul_byte"], FAULT_CODE["not_utf8"], FAULT_CODE["bad_quotes"]
+_GOOD, _BAD, _UNDECIDED = 0, 1, 2
+
+
+@njit(cache=True, nogil=True)
+def count_line_ends(data):
+    """How many line feeds there are, and the place behind the last one (0 if there is none)."""
+    count = 0
+    for i in range(data.size):
+        count += data[i] == _LINE_FEED
+    last = data.size
+    while last > 0 and data[last - 1] != _LINE_FEED:
+        last -= 1
+    return count, last
+
+
+@njit(nogil=True)
+def _is_blank(data, start, stop):
+    for i in range(start, stop):
+        byte = data[i]
+        if byte != 32 and not 9 <= byte <= 13:
+            return False
+    return True
+
+
+@njit(nogil=True)
+def _is_utf8(data, start, stop):
+    """Whether bytes are UTF-8: The Unicode Standard 15, table 3-7, which is what Python's decoder takes."""
+    i = start
+    while i < stop:
+        byte = data[i]
+        i += 1
+        if byte < 0x80:
+            continue
+        lowest_second, highest_second = 0x80, 0xBF
+        if 0xC2 <= byte <= 0xDF:
+            more = 1
+        elif 0xE0 <= byte <= 0xEF:
+            more = 2
+            if byte == 0xE0:
+                lowest_second = 0xA0
+            elif byte == 0xED:
+                highest_second = 0x9F
+        elif 0xF0 <= byte <= 0xF4:
+            more = 3
+            if byte == 0xF0:
+                lowest_second = 0x90
+            elif byte == 0xF4:
+                highest_second = 0x8F
+        else:
+            return False
+        if i + more > stop or not lowest_second <= data[i] <= highest_second:
+            return False
+        for k in range(i + 1, i + more):
+            if not 0x80 <= data[k] <= 0xBF:
+                return False
+        i += more
+    return True
+
+
+@njit(cache=True, nogil=True)
+def split_lines(data, key_0, key_1, start, end, line, high, low, fault):
+    """Find the lines that are not blank, hash them and look at their bytes, in one pass.
+
+    The words that are searched for a line end are at once those that are hashed: both begin with the line.
+
+    Parameters
+    ----------
+    data : uint8[n_bytes]
+    key_0, key_1 : uint64
+    start, end, line : int64[capacity], written
+        Places of the lines without their ends, and how many line ends are before each.
+    high, low : uint64[capacity], written
+    fault : uint8[capacity], written
+
+    Returns
+    -------
+    int
+        How many were written.
+    """
+    n, n_ends, place = 0, 0, 0
+    while place < data.size:
+        first = place
+        v0, v1, v2, v3 = begin(key_0, key_1)
+        any_bit, any_zero = np.uint64(0), np.uint64(0)
+        while place + 8 <= data.size:
+            word = word_at(data, place)
+            marks = zero_bytes(word ^ _LINE_FEEDS)
+            if marks:
+                size = lowest(marks)
+                break
+            any_bit |= word
+            any_zero |= zero_bytes(word)
+            v0, v1, v2, v3 = add_word(v0, v1, v2, v3, word)
+            place += 8
+        else:
+            word = last_word(data, place, data.size)
+            size = 0
+            while place + size < data.size and data[place + size] != _LINE_FEED:
+                size += 1
+        stop = place + size
+        place = stop + 1
+        has_return = stop > first and data[stop - 1] == _RETURN
+        if has_return:
+            stop -= 1
+            size -= 1
+        if stop == first or (data[first] <= 32 and _is_blank(data, first, stop)):
+            n_ends += 1
+            continue
+        if size < 0:  # the return was the last byte of a word that is hashed already
+            high[n], low[n] = siphash(data, first, stop, key_0, key_1)
+        else:
+            kept = first_bytes(size)
+            word &= kept
+            any_bit |= word
+            any_zero |= zero_bytes(word | ~kept)
+            high[n], low[n] = finish(v0, v1, v2, v3, word, stop - first)
+        start[n], end[n], line[n] = first, stop, n_ends
+        fault[n] = 0
+        if any_zero:
+            fault[n] = _NUL_BYTE
+        elif any_bit & HIGHS and not _is_utf8(data, first, stop):
+            fault[n] = _NOT_UTF8
+        n += 1
+        n_ends += 1
+    return n
+
+
+@njit(nogil=True)
+def _fault(data, start, stop):
+    for i in range(start, stop):
+        if data[i] == 0:
+            return _NUL_BYTE
+    return 0 if _is_utf8(data, start, stop) else _NOT_UTF8
+
+
+@njit(nogil=True)
+def _line_end(data, place):
+    while place < data.size and data[place] != _LINE_FEED:
+        place += 1
+    return place
+
+
+@njit(nogil=True)
+def _without_return(data, start, stop):
+    return stop - 1 if stop > start and data[stop - 1] == _RETURN else stop
+
+
+@njit(nogil=True)
+def _quoted_field_end(data, place, stop):
+    """Place behind the quote that closes a field, from behind the one that opens it; -1 if there is none yet.
+
+    A quote at the stop is not known to close: another may follow it. So it does not count as found.
+    """
+    while place < stop:
+        if data[place] != _QUOTE:
+            place += 1
+        elif place + 1 == stop:
+            return -1
+        elif data[place + 1] == _QUOTE:
+            place += 2
+        else:
+            return place + 1
+    return -1
+
+
+@njit(nogil=True)
+def _record_end(data, start, stop, delimiter):
+    """How a record that begins at start ends before the stop: what is known of it, and the place of its line end.
+
+    The stop is as a byte that could be any; so a record that ends there is undecided.
+    """
+    place = start
+    while True:
+        if place < stop and data[place] == _QUOTE:
+            place = _quoted_field_end(data, place + 1, stop)
+            if place < 0:
+                return _UNDECIDED, stop
+            if data[place] == _RETURN and place + 1 == stop:
+                return _UNDECIDED, stop
+            if data[place] == _RETURN and data[place + 1] == _LINE_FEED:
+                return _GOOD, place + 1
+        else:
+            while place < stop and data[place] != delimiter and data[place] != _LINE_FEED and data[place] != _QUOTE:
+                place += 1
+            if place == stop:
+                return _UNDECIDED, stop
+        if data[place] == _LINE_FEED:
+            return _GOOD, place
+        if data[place] != delimiter:
+            return _BAD, place
+        place += 1
+
+
+@njit(nogil=True)
+def _next_record(data, start, delimiter, longest, is_last):
+    """Whether the record that begins at start is good, bad or undecided, its end, and where the next one begins."""
+    line_end = _line_end(data, start)
+    if line_end == data.size or _without_return(data, start, line_end) - start > longest:
+        return _UNDECIDED, start, start
+    farthest = start + longest + 2
+    state, stop = _record_end(data, start, min(data.size, farthest), delimiter)
+    if state == _UNDECIDED and stop < farthest and not is_last:
+        return _UNDECIDED, start, start
+    end = _without_return(data, start, stop)
+    if state == _GOOD and end - start <= longest:
+        return _GOOD, end, stop + 1
+    return _BAD, _without_return(data, start, line_end), line_end + 1
+
+
+@njit(cache=True, nogil=True)
+def decided_records(data, delimiter, longest, is_last):
+    """Bytes of the records of CSV at the beginning that no later byte can change; blank lines are passed.
+
+    At the last of a file, whose end is a line end, all are decided but those that begin with a line over the longest.
+    """
+    place = 0
+    while place < data.size:
+        state, _, after = _next_record(data, place, delimiter, longest, is_last)
+        if state == _UNDECIDED:
+            break
+        place = after
+    return place
+
+
+@njit(cache=True, nogil=True)
+def split_quoted(data, delimiter, longest, key_0, key_1, start, end, line, high, low, fault):
+    """Do what :func:`split_lines` does for records of CSV with quotes, of decided bytes that end with a line end.
+
+    Returns
+    -------
+    int
+        How many were written.
+    int
+        How many lines they are made of that are not blank.
+    """
+    n, n_ends, n_lines, place = 0, 0, 0, 0
+    while place < data.size:
+        state, stop, after = _next_record(data, place, delimiter, longest, True)
+        if not _is_blank(data, place, stop):
+            start[n], end[n], line[n] = place, stop, n_ends
+            high[n], low[n] = siphash(data, place, stop, key_0, key_1)
+            fault[n] = _fault(data, place, stop)
+            if state == _BAD and fault[n] == 0:
+                fault[n] = _BAD_QUOTES
+            n += 1
+        while place < after:
+            line_end = _line_end(data, place)
+            n_lines += not _is_blank(data, place, line_end)
+            n_ends += 1
+            place = line_end + 1
+    return n, n_lines

@@ -38,7 +38,7 @@ def input_digests(
     }
     declaration = {
         "fleet": declared.model_dump(mode="json"),
-        "pipeline": config.pipeline.model_dump(mode="json"),
+        "pipeline": config.pipeline.model_dump(mode="json", exclude={"tables"}),
         "profiles": [profile.model_dump() for profile in profiles],
         "running": running_prices(declared, fleet, settings.config_path),
         "sources": sources,

@@ -33,6 +33,9 @@ class Pipeline(_Section):
         A day with a larger share of unusable lines in any source fails its audit.
     seed : int
         Every random stream is derived from it.
+    tables : str
+        Where the tables are: a directory (``{data}`` stands for the data directory, relative paths start at the
+        configuration file) or a URL of an object store: ``s3://``, ``gs://``, ``abfss://``.
     """
 
     first_day: date
@@ -40,6 +43,7 @@ class Pipeline(_Section):
     min_window_days: int = Field(default=1, gt=0)
     max_quarantined_fraction: Fraction = 0.01
     seed: int = Field(default=20260316, ge=0)
+    tables: str = Field(default="{data}/tables", min_length=1)
 
 
 class Source(_Section):

@@ -73,7 +73,7 @@ def build_defs(
 
 def build_resources(settings: Settings) -> dict[str, Any]:
     """Build what assets, checks and sensors reach through ``context.resources``."""
-    tables = TableStore(settings.paths.tables)
+    tables = TableStore(settings.tables_root)
     return {
         "settings": settings,
         "tables": tables,

@@ -148,7 +148,7 @@ class _NightRun:
 
     def __init__(self, settings: Settings, progress: Progress) -> None:
         self.settings = settings
-        self.tables = TableStore(settings.paths.tables)
+        self.tables = TableStore(settings.tables_root)
         self.landing = Landing(settings, RawFiles(settings.paths.raw))
         self.definitions = build_defs(settings, loggers={"progress": progress_logger(progress.on_message)})
 

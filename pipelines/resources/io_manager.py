@@ -35,7 +35,7 @@ class DeltaIOManager(dg.IOManager):
                 "rows": frame.height,
                 "delta_version": version,
                 "dagster/partition_row_count": frame.height,
-                "dagster/uri": self.tables.path(table).as_uri(),
+                "dagster/uri": self.tables.files.shown(table),
                 "dagster/column_schema": column_schema(TABLES[table]),
                 **({"dagster/column_lineage": lineage} if lineage else {}),
             }

@@ -26,7 +26,7 @@ class DataPaths:
 
     @property
     def tables(self) -> Path:
-        """Delta tables, one directory per table."""
+        """Delta tables, one directory per table, unless the configuration names another place."""
         return self.root / "tables"
 
     @property

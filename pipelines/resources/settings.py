@@ -8,6 +8,7 @@ from fleetopt.config import Config, parse_config
 from fleetopt.errors import InputError
 from fleetopt.ingest.lines import PUBLIC_HASH_KEY
 from pipelines.resources.paths import PROJECT_ROOT, DataPaths, data_paths
+from pipelines.resources.table_files import parse_root
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,11 @@ class Settings:
     def data_dir(self) -> Path:
         """The data directory."""
         return self.paths.root
+
+    @property
+    def tables_root(self) -> Path | str:
+        """Where the Delta tables are: a directory, or a URL of an object store."""
+        return parse_root(self.config.pipeline.tables, self.config_dir, self.data_dir)
 
     @property
     def config_dir(self) -> Path:
@@ -67,13 +73,18 @@ def load_settings(config_path: Path, data_dir: Path | None = None) -> Settings:
     key = os.environ.get("FLEETOPT_HASH_KEY", "").encode()
     if len(key) > 64:
         raise InputError(f"FLEETOPT_HASH_KEY: {len(key)} bytes; a key has at most 64")
-    return Settings(
+    settings = Settings(
         config=parse_config(text, str(config_path)),
         config_path=config_path.resolve(),
         paths=data_paths(data_dir),
         hash_key=key or PUBLIC_HASH_KEY,
         uses_public_hash_key=not key,
     )
+    try:
+        _ = settings.tables_root
+    except InputError as error:
+        raise InputError(f"{config_path}: {error}") from None
+    return settings
 
 
 def settings_from_environment() -> Settings:

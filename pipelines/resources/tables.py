@@ -1,14 +1,25 @@
 """Delta tables, one per name, partitioned by day: checked before every write, a day replaced exactly and at once."""
 
-from collections.abc import Iterable, Mapping
+import json
+import time
+import uuid
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import polars as pl
-from deltalake import CommitProperties, DeltaTable, write_deltalake
-from deltalake.exceptions import TableNotFoundError
+from deltalake import CommitProperties, DeltaTable
+from deltalake.exceptions import CommitFailedError, TableNotFoundError
+from deltalake.transaction import AddAction
 
 from fleetopt.schemas import TABLES, Table
+from pipelines.resources.table_files import TableFiles
+
+_COMMIT_ATTEMPTS = 20
+"""A commit is lost only when another writer made one, so this many in a row mean that something else is wrong."""
 
 
 class SchemaMismatchError(Exception):
@@ -38,19 +49,103 @@ def schema_differences(actual: Mapping[str, pl.DataType], expected: Mapping[str,
     return differences
 
 
-class TableStore:
-    """The tables below one directory.
+class DayWriter:
+    """Takes the rows of a day, or of a range of days, in as many frames as it likes: each becomes a file of the table.
 
-    Delta commits atomically: a reader sees a day as it was or as it is, and a writer that is killed leaves the last
-    committed version. Files that it had written are not part of any version.
+    Nothing of it is seen until `TableStore` commits all files together.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, files: TableFiles, table: Table, first_day: date, last_day: date) -> None:
+        self._files = files
+        self._table = table
+        self._days = (first_day, last_day)
+        self._id = uuid.uuid4().hex
+        self.rows = 0
+        self.version: int | None = None
+        self.added: list[AddAction] = []
 
-    def path(self, table: str) -> Path:
-        """Directory of a table."""
-        return self.root / _declared(table).name
+    def write(self, frame: pl.DataFrame) -> None:
+        """Add rows, after those that were added before.
+
+        Parameters
+        ----------
+        frame : polars.DataFrame
+            Exactly the declared columns and types; every row of the writer's days.
+
+        Raises
+        ------
+        SchemaMismatchError, WrongDayError
+            Nothing of the frame is written then.
+        """
+        _refuse(self._table, schema_differences(frame.schema, self._table.schema), "the frame")
+        self._refuse_other_days(frame)
+        for day, rows in _by_day(frame):
+            path = f"day={day.isoformat()}/part-{len(self.added):05d}-{self._id}.parquet"
+            self.added.append(_add_action(path, day, 0, rows.height))
+            size = self._files.write(rows, f"{self._table.name}/{path}")
+            self.added[-1] = replace(self.added[-1], size=size)
+            self.rows += rows.height
+
+    def discard(self) -> None:
+        """Remove the files that were written."""
+        self._files.remove(f"{self._table.name}/{action.path}" for action in self.added)
+
+    def _refuse_other_days(self, frame: pl.DataFrame) -> None:
+        first_day, last_day = self._days
+        inside = pl.col("day").is_between(first_day, last_day).fill_null(False)
+        outside = frame.select((~inside).sum()).item()
+        if outside:
+            first = frame.filter(~inside)["day"][0]
+            raise WrongDayError(
+                f"{self._table.name}: {outside} rows are of other days than {first_day} to {last_day}, "
+                f"the first of {first}"
+            )
+
+
+class TableStore:
+    """The tables below one directory, or below one URL of an object store.
+
+    Delta commits atomically: a reader sees a day as it was or as it is, and a writer that is killed leaves the last
+    committed version. Files that it had written are not part of any version; Delta's own ``vacuum`` removes them.
+    Of two writers of a day the later one replaces what the earlier one wrote, all of it. On S3 that rests on
+    conditional writes, which S3 and the servers that imitate it have (Delta asks for them by itself).
+
+    Attributes
+    ----------
+    files : TableFiles
+        The root that all tables are below.
+    """
+
+    def __init__(self, root: Path | str) -> None:
+        self.files = TableFiles(root)
+
+    def uri(self, table: str) -> str:
+        """Local path or URL of a table, as Polars and Delta take it."""
+        return self.files.uri(_declared(table).name)
+
+    @contextmanager
+    def day_writer(
+        self, table: str, day: date, commit_metadata: Mapping[str, str] | None = None
+    ) -> Iterator[DayWriter]:
+        """Replace one day of a table with the rows that are given to the writer, in one commit when the block ends.
+
+        Rows keep their order. If the block raises, the table is as it was and the files written so far are removed.
+
+        Parameters
+        ----------
+        table : str
+            A name in ``fleetopt.schemas.TABLES``.
+        day : datetime.date
+        commit_metadata : mapping, optional
+            Kept in the commit: run, git commit ...
+
+        Yields
+        ------
+        DayWriter
+            Its ``version`` is that of the table once the block has ended.
+        """
+        with self._writer(_declared(table), day, day, commit_metadata) as writer:
+            yield writer
 
     def write_day(
         self, table: str, day: date, frame: pl.DataFrame, commit_metadata: Mapping[str, str] | None = None
@@ -88,23 +183,38 @@ class TableStore:
         commit_metadata: Mapping[str, str] | None = None,
     ) -> int:
         """Replace the days from first to last in one commit; see :meth:`write_day`."""
-        declared = _declared(table)
-        _refuse(declared, schema_differences(frame.schema, declared.schema), "the frame")
-        outside = frame.filter(~pl.col("day").is_between(first_day, last_day).fill_null(False))
-        if outside.height:
-            raise WrongDayError(
-                f"{table}: {outside.height} rows are of other days than {first_day} to {last_day}, "
-                f"the first of {outside['day'][0]}"
-            )
+        with self._writer(_declared(table), first_day, last_day, commit_metadata) as writer:
+            writer.write(frame)
+        return _written(writer)
+
+    def publish_day(
+        self, from_table: str, to_table: str, day: date, commit_metadata: Mapping[str, str] | None = None
+    ) -> int:
+        """Replace a day of a table with the same rows as another table holds, without reading them.
+
+        The files get a second name (locally a hard link), so either table can drop its own later.
+
+        Returns
+        -------
+        int
+            Version of the table that was written.
+
+        Raises
+        ------
+        SchemaMismatchError
+            The stored table is not of the schema that is declared for the one it goes to.
+        """
+        declared = _declared(to_table)
+        stored = self._open(from_table)
+        if stored is not None:
+            _refuse(declared, _stored_differences(stored, declared), f"the stored table {self.uri(from_table)}")
+        added, writer_id = [], uuid.uuid4().hex
+        for number, file in enumerate(_files_of(stored, day).iter_rows(named=True)):
+            path = f"day={day.isoformat()}/part-{number:05d}-{writer_id}.parquet"
+            self.files.duplicate(f"{from_table}/{file['path']}", f"{to_table}/{path}")
+            added.append(_add_action(path, day, file["size_bytes"], file["num_records"]))
         self._create(declared)
-        write_deltalake(
-            self.path(table),
-            frame,
-            mode="overwrite",
-            predicate=_days_predicate(first_day, last_day),
-            commit_properties=CommitProperties(custom_metadata=dict(commit_metadata or {})),
-        )
-        return DeltaTable(self.path(table)).version()
+        return self._replace(declared, day, day, added, commit_metadata)
 
     def withdraw(self, tables: Iterable[str], day: date, commit_metadata: Mapping[str, str] | None = None) -> list[str]:
         """Take a day out of tables; those that do not hold it stay as they are.
@@ -116,10 +226,7 @@ class TableStore:
         """
         held = [table for table in tables if day in self.days(table)]
         for table in held:
-            DeltaTable(self.path(table)).delete(
-                _days_predicate(day, day),
-                commit_properties=CommitProperties(custom_metadata=dict(commit_metadata or {})),
-            )
+            self._replace(_declared(table), day, day, [], commit_metadata)
         return held
 
     def read(self, table: str, first_day: date | None = None, last_day: date | None = None) -> pl.LazyFrame:
@@ -136,8 +243,8 @@ class TableStore:
         stored = self._open(table)
         if stored is None:
             return declared.schema.to_frame(eager=False)
+        _refuse(declared, _stored_differences(stored, declared), f"the stored table {self.uri(table)}")
         scan = pl.scan_delta(stored)
-        _refuse(declared, self.differences(table), f"the stored table {self.path(table)}")
         if first_day is not None:
             scan = scan.filter(pl.col("day") >= first_day)
         if last_day is not None:
@@ -156,29 +263,116 @@ class TableStore:
             return []
         return sorted({date.fromisoformat(str(partition["day"])) for partition in stored.partitions()})
 
+    def rows(self, table: str, day: date) -> int:
+        """Count the rows of a day by what the commits say of their files; nothing is read."""
+        return int(_files_of(self._open(table), day)["num_records"].sum())
+
     def differences(self, table: str) -> list[str]:
         """Name what differs between a stored table and its declared schema; empty if nothing does."""
         stored = self._open(table)
         if stored is None:
             return []
-        return schema_differences(pl.scan_delta(stored).collect_schema(), _declared(table).schema)
+        return _stored_differences(stored, _declared(table))
+
+    @contextmanager
+    def _writer(
+        self, table: Table, first_day: date, last_day: date, commit_metadata: Mapping[str, str] | None
+    ) -> Iterator[DayWriter]:
+        writer = DayWriter(self.files, table, first_day, last_day)
+        try:
+            yield writer
+        except BaseException:
+            writer.discard()
+            raise
+        self._create(table)
+        # A commit that fails may have been made all the same (the answer was lost), so its files stay.
+        writer.version = self._replace(table, first_day, last_day, writer.added, commit_metadata)
+
+    def _replace(
+        self,
+        table: Table,
+        first_day: date,
+        last_day: date,
+        added: list[AddAction],
+        commit_metadata: Mapping[str, str] | None,
+    ) -> int:
+        """Put files in the place of all that a range of days has, in one commit; returns its version."""
+        days = [("day", ">=", first_day.isoformat()), ("day", "<=", last_day.isoformat())]
+        # Without retries inside, a commit replaces exactly what the version before it holds. With them, of two writers
+        # that both found the day empty, each would add to the other's rows.
+        properties = CommitProperties(custom_metadata=dict(commit_metadata or {}), max_commit_retries=0)
+        for attempt in range(_COMMIT_ATTEMPTS):
+            stored = DeltaTable(self.uri(table.name))
+            try:
+                stored.create_write_transaction(
+                    actions=list(added),
+                    mode="overwrite",
+                    schema=_arrow_schema(table),
+                    partition_by=["day"],
+                    partition_filters=days,
+                    commit_properties=properties,
+                )
+            except CommitFailedError:
+                if attempt + 1 == _COMMIT_ATTEMPTS:
+                    raise
+                time.sleep(0.01 * attempt)
+            else:
+                break
+        return stored.version() + 1
 
     def _open(self, table: str) -> DeltaTable | None:
         try:
-            return DeltaTable(self.path(table))
+            return DeltaTable(self.uri(table))
         except TableNotFoundError:
             return None
 
     def _create(self, declared: Table) -> None:
-        if self._open(declared.name) is None:
+        if self._open(declared.name) is not None:
+            return
+        try:
             DeltaTable.create(
-                self.path(declared.name),
-                declared.schema.to_frame().to_arrow().schema,
+                self.uri(declared.name),
+                _arrow_schema(declared),
                 mode="ignore",
                 partition_by=["day"],
                 name=declared.name,
                 description=declared.description,
+                commit_properties=CommitProperties(max_commit_retries=0),
             )
+        except CommitFailedError:
+            if self._open(declared.name) is None:  # not because another writer has just created it
+                raise
+
+
+def _arrow_schema(table: Table) -> Any:
+    return table.schema.to_frame().to_arrow().schema
+
+
+def _add_action(path: str, day: date, size: int, rows: int) -> AddAction:
+    return AddAction(
+        path=path,
+        size=size,
+        partition_values={"day": day.isoformat()},
+        modification_time=time.time_ns() // 1_000_000,
+        data_change=True,
+        stats=json.dumps({"numRecords": rows}),
+    )
+
+
+def _by_day(frame: pl.DataFrame) -> Iterator[tuple[date, pl.DataFrame]]:
+    """Rows of each day, in their order, without the column ``day``: the directory holds it."""
+    days = frame["day"].unique(maintain_order=True).to_list()
+    for day in days:
+        yield day, (frame if len(days) == 1 else frame.filter(pl.col("day") == day)).drop("day")
+
+
+def _files_of(stored: DeltaTable | None, day: date) -> pl.DataFrame:
+    """Path, size and number of rows of the files that hold a day, in order."""
+    columns = {"path": pl.String, "size_bytes": pl.Int64, "num_records": pl.Int64}
+    if stored is None:
+        return pl.DataFrame(schema=columns)
+    files = pl.DataFrame(stored.get_add_actions(flatten=True))
+    return files.filter(pl.col("partition.day") == day).select(*columns).sort("path")
 
 
 def _declared(table: str) -> Table:
@@ -192,7 +386,10 @@ def _refuse(declared: Table, differences: list[str], what: str) -> None:
         raise SchemaMismatchError(f"{declared.name}: {what} differs from the declared schema: {'; '.join(differences)}")
 
 
-def _days_predicate(first_day: date, last_day: date) -> str:
-    if first_day == last_day:
-        return f"day = '{first_day.isoformat()}'"
-    return f"day >= '{first_day.isoformat()}' AND day <= '{last_day.isoformat()}'"
+def _stored_differences(stored: DeltaTable, declared: Table) -> list[str]:
+    return schema_differences(pl.scan_delta(stored).collect_schema(), declared.schema)
+
+
+def _written(writer: DayWriter) -> int:
+    assert writer.version is not None  # noqa: S101  # its block has ended without an error
+    return writer.version

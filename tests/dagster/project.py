@@ -116,7 +116,7 @@ class Project:
 
     @cached_property
     def tables(self) -> TableStore:
-        return TableStore(self.settings.paths.tables)
+        return TableStore(self.settings.tables_root)
 
     def ingest(self, day: date, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
         """Run ``ingest_day`` for a day."""

@@ -65,6 +65,9 @@ def _find(paths: Paths, plan: Plan, batch: Batch) -> Fields:
         fault=found.fault,
         is_other=np.zeros(len(batch), np.bool_),
         is_csv=False,
+        key_hi=batch.key_hi,
+        key_lo=batch.key_lo,
+        keeps_text=np.zeros(len(batch), np.bool_),
     )
 
 

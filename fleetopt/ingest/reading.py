@@ -106,17 +106,15 @@ def read_records(
     """
     record_key = derive_key(how.hash_key, b"record")
     paths = log_format.mapping.paths()
-    reader: FieldReader
-    if isinstance(log_format.container, Csv) and not is_parquet:
-        reader = CsvReader(log_format.container, paths)
-        is_quoted = log_format.container.quoted
-    else:
-        reader, is_quoted = JsonReader(paths), False
+    container = log_format.container
+    csv = container if isinstance(container, Csv) and not is_parquet else None
+    reader: FieldReader = JsonReader(paths) if csv is None else CsvReader(csv, paths)
     with ThreadPoolExecutor(THREADS) as pool:
         if is_parquet:
             batches = read_parquet_batches(stream, paths=paths, record_key=record_key, batch_rows=_BATCH_ROWS)
         else:
-            chunks = read_chunks(stream, batch_bytes=batch_bytes, quoted=is_quoted)
+            quotes = {} if csv is None else {"quoted": csv.quoted, "delimiter": csv.delimiter}
+            chunks = read_chunks(stream, batch_bytes=batch_bytes, **quotes)
             split = partial(_split, record_key=record_key, explode=log_format.explode)
             batches = _in_order(pool, (partial(split, chunk) for chunk in chunks))
         tasks = (partial(_rows, batch, reader.prepare(batch), file, log_format, how) for batch in batches)
@@ -171,8 +169,8 @@ def _rows(
         raw_text=_raw_text(batch, parsed["reason"], fields) if not log_format.holds_text else pl.lit(None, pl.String),
         is_note=pl.col("is_other") & pl.col("id_hi").is_not_null(),
     ).with_columns(
-        key_hi=pl.when("has_id").then("id_hi").otherwise(pl.Series(batch.key_hi)),
-        key_lo=pl.when("has_id").then("id_lo").otherwise(pl.Series(batch.key_lo)),
+        key_hi=pl.when("has_id").then("id_hi").otherwise(pl.Series(fields.key_hi)),
+        key_lo=pl.when("has_id").then("id_lo").otherwise(pl.Series(fields.key_lo)),
     )
     if n_others:
         frame = frame.filter(~pl.col("is_other") | pl.col("is_note"))

@@ -59,9 +59,16 @@ class StatusField:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Condition:
-    """Whether a line is what is looked for: its field has one of these values (any value, if none is given)."""
+    """Whether a line is what is looked for, by one of its fields.
 
-    path: str
+    Attributes
+    ----------
+    paths : tuple of str
+    values : tuple of str
+        What the field may be, exactly as it stands in the line; ``""`` lets it be absent. None at all: any value does.
+    """
+
+    paths: Paths
     values: tuple[str, ...] = ()
 
 
@@ -96,6 +103,8 @@ class Mapping:
         Of the other lines, those that say something of a request: their ``request_id`` and ``archetype`` are joined to it.
     zero_tokens, missing_tokens : {"failed", "quarantined"}
         What a request is that did not fail otherwise and has a prompt or output of zero tokens, or lacks one of them.
+    null_values : tuple of str
+        Texts that stand for no value at all, in any field.
     numbers_as_text : bool
         Whether JSON numbers may be quoted.
     """
@@ -124,6 +133,7 @@ class Mapping:
     note_when: tuple[Condition, ...] = ()
     zero_tokens: Literal["failed", "quarantined"] = "quarantined"
     missing_tokens: Literal["failed", "quarantined"] = "quarantined"
+    null_values: tuple[str, ...] = ()
     numbers_as_text: bool = False
 
     def paths(self) -> Paths:
@@ -131,8 +141,9 @@ class Mapping:
         found: dict[str, None] = {}
         for each in fields(self):
             value = getattr(self, each.name)
-            if isinstance(value, tuple):
-                found.update(dict.fromkeys(item if isinstance(item, str) else item.path for item in value))
-            elif hasattr(value, "paths"):
+            if hasattr(value, "paths"):
                 found.update(dict.fromkeys(value.paths))
+            elif isinstance(value, tuple) and each.name != "null_values":
+                for item in value:
+                    found.update(dict.fromkeys(item.paths if isinstance(item, Condition) else (item,)))
         return tuple(found)

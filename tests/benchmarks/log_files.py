@@ -30,7 +30,9 @@ def write_azure(path: Path, n_lines: int, bad_fraction: float = 0.0) -> None:
             if bad_fraction:
                 is_bad = pl.Series(rng.random(n) < bad_fraction)
                 frame = frame.with_columns(
-                    ContextTokens=pl.when(is_bad).then(pl.lit("many")).otherwise(pl.col("ContextTokens").cast(pl.String))
+                    ContextTokens=pl.when(is_bad)
+                    .then(pl.lit("many"))
+                    .otherwise(pl.col("ContextTokens").cast(pl.String))
                 )
             frame.write_csv(file, include_header=False)
 
@@ -67,7 +69,7 @@ def day_config(directory: Path, log_format: str, file_name: str) -> Path:
     start = f"clock_start = {DAY:%Y-%m-%dT%H:%M:%SZ}\n" if log_format == "mooncake" else ""
     config = directory / "fleetopt.toml"
     config.write_text(
-        f'[pipeline]\nfirst_day = {DAY:%Y-%m-%d}\nmax_quarantined_fraction = 0.5\n\n'
+        f"[pipeline]\nfirst_day = {DAY:%Y-%m-%d}\nmax_quarantined_fraction = 0.5\n\n"
         f'[source.log]\npath = "{file_name}"\nformat = "{log_format}"\n{start}archetype = "chat"\nfleet = "assistant"\n\n'
         '[fleet.assistant]\nmodel = "m"\nslo_ttft_p99_s = 4.0\nprofiles = ["a100-llama2-7b"]\nmax_context_tokens = 65536\n'
     )

@@ -2,18 +2,25 @@
 
 from fleetopt.errors import InputError
 from fleetopt.ingest.formats.azure import AZURE
-from fleetopt.ingest.formats.base import Clock, LogFormat
+from fleetopt.ingest.formats.definition import Csv, JsonLines, LogFormat, Sample
 from fleetopt.ingest.formats.mooncake import MOONCAKE
+from fleetopt.ingest.formats.sample import DETECTION_BYTES, sample_of_lines, sample_of_parquet
 
-__all__ = ["DETECTION_BYTES", "FORMATS", "Clock", "LogFormat", "detect_format", "get_format"]
+__all__ = [
+    "DETECTION_BYTES",
+    "FORMATS",
+    "Csv",
+    "JsonLines",
+    "LogFormat",
+    "Sample",
+    "detect_format",
+    "get_format",
+    "sample_of_lines",
+    "sample_of_parquet",
+]
 
 FORMATS: dict[str, LogFormat] = {log_format.name: log_format for log_format in (AZURE, MOONCAKE)}
 """Every known format."""
-
-DETECTION_BYTES = 1 << 20
-"""How much of a file's beginning to give to `detect_format`."""
-
-_DETECTION_LINES = 100
 
 
 def get_format(name: str) -> LogFormat:
@@ -29,22 +36,20 @@ def get_format(name: str) -> LogFormat:
     return FORMATS[name]
 
 
-def detect_format(head: bytes) -> LogFormat:
-    """Tell a format from the first bytes of a file; the file's name plays no part.
+def detect_format(sample: Sample) -> LogFormat:
+    """Tell a format from the beginning of a file; the file's name plays no part.
 
     Parameters
     ----------
-    head : bytes
-        The first `DETECTION_BYTES` of the file, or all of it.
+    sample : Sample
+        Made by `sample_of_lines` or `sample_of_parquet`.
 
     Raises
     ------
     InputError
-        If no format, or more than one, knows these lines.
+        If no format, or more than one, knows it.
     """
-    lines = [line.removesuffix(b"\r") for line in head.removeprefix(b"\xef\xbb\xbf").split(b"\n", _DETECTION_LINES)]
-    lines = [line for line in lines[:_DETECTION_LINES] if line.strip()]
-    found = [log_format for log_format in FORMATS.values() if log_format.recognises(lines)]
+    found = [log_format for log_format in FORMATS.values() if log_format.recognises(sample)]
     if len(found) == 1:
         return found[0]
     names = ", ".join(sorted(log_format.name for log_format in found or FORMATS.values()))

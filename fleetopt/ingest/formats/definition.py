@@ -15,18 +15,19 @@ class Csv:
     Attributes
     ----------
     header : tuple of str
-        A line that has all of these columns is a header; one may stand anywhere, as joined files have several.
+        A line that has each of these columns once is a header; one may stand anywhere, as joined files have several.
     delimiter : str
     quoted : bool
         Whether fields may be quoted, and then hold delimiters and line ends. Files that do not need it are read faster.
-    harmless : tuple of str
-        Columns, beside those and the wanted ones, that can hold no text: of files with others no bad line is kept.
+    further : tuple of str
+        Columns that a header may also have and that hold no text either. Below a header with any other column, and
+        above the first header, no raw line is kept, whatever `LogFormat.holds_text` says: it could be a prompt.
     """
 
     header: tuple[str, ...]
     delimiter: str = ","
     quoted: bool = False
-    harmless: tuple[str, ...] = ()
+    further: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +45,13 @@ class Sample:
         Non-blank lines without their ends; none of a Parquet file.
     objects : list of dict
         JSON objects among the lines, or the first rows of a Parquet file.
-    columns : list of tuple of str
-        What each line would name as a header of CSV, by any of the delimiters in use; or the columns of a Parquet file.
+    columns : tuple of str
+        Columns of a Parquet file; none of lines.
     """
 
     lines: list[bytes]
     objects: list[dict[str, Any]]
-    columns: list[tuple[str, ...]]
+    columns: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

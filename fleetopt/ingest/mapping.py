@@ -100,7 +100,7 @@ class Mapping:
     only_when : tuple of Condition
         Lines that do not meet all of them are no requests; they are counted as other lines.
     note_when : tuple of Condition
-        Of the other lines, those that say something of a request: their ``request_id`` and ``archetype`` are joined to it.
+        Of the other lines, those that say something of a request: ``request_id`` and ``archetype`` are joined to it.
     zero_tokens, missing_tokens : {"failed", "quarantined"}
         What a request is that did not fail otherwise and has a prompt or output of zero tokens, or lacks one of them.
     null_values : tuple of str

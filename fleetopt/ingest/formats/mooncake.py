@@ -1,4 +1,4 @@
-"""Mooncake traces (Qin et al., FAST 2025), and the superset of them that AIPerf reads: JSON lines with a relative clock.
+"""Mooncake traces (Qin et al., FAST 2025) and the superset that AIPerf reads: JSON lines with a relative clock.
 
 Seen as files (Mooncake) and in source (AIPerf's models of 2025-10). AIPerf adds ``text_input``, ``delay`` and
 ``session_id``, and lets lines do without ``timestamp`` or ``output_length``. A line without them is quarantined: a

@@ -61,6 +61,11 @@ def any_object_has(sample: Sample, *paths: str, without: tuple[str, ...] = ()) -
     )
 
 
+def any_object_is(sample: Sample, path: str, *values: str) -> bool:
+    """Whether one of the objects has one of these texts at this path."""
+    return any(value_at(each, path) in values for each in sample.objects)
+
+
 def value_at(value: Any, path: str) -> Any:
     """The value at a path (`fleetopt.ingest.mapping.Paths`) of an object, None if it has none."""
     if not path:
@@ -70,6 +75,7 @@ def value_at(value: Any, path: str) -> Any:
         return value_at(value[int(index)], rest) if index.isdecimal() and int(index) < len(value) else None
     if not isinstance(value, dict):
         return None
+    # A dot may part keys or be part of one: the key that has the path's beginning decides.
     found = (value_at(inner, path[len(key) + 1 :]) for key, inner in value.items() if f"{path}.".startswith(f"{key}."))
     return next((inner for inner in found if inner is not None), None)
 

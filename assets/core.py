@@ -7,8 +7,8 @@ import dagster as dg
 import polars as pl
 
 from assets.layers import CORE, WRITE_RETRY
-from assets.metadata import OWNERS, column_lineage, copied_from, table_metadata
-from assets.partitions import Calendar
+from assets.metadata import OWNERS, column_lineage, copied_from, table_metadata, written_metadata
+from assets.partitions import Calendar, partition_day
 from fleetopt.schemas import CORE_ARRIVALS, CORE_LENGTH_HISTOGRAM, CORE_REQUESTS
 from fleetopt.workload.histogram import arrivals_per_second, length_histogram
 
@@ -49,9 +49,16 @@ def build_core_assets(calendar: Calendar) -> list[dg.AssetsDefinition]:
         description=CORE_REQUESTS.description,
         metadata=table_metadata("core_requests", _REQUESTS_LINEAGE),
         freshness_policy=NIGHT_IS_LATE,
+        deps=["stg_requests"],
+        required_resource_keys={"tables", "provenance"},
     )
-    def core_requests(stg_requests: pl.LazyFrame) -> pl.LazyFrame:
-        return stg_requests
+    def core_requests(context: dg.AssetExecutionContext) -> dg.MaterializeResult[None]:
+        day, tables = partition_day(context), context.resources.tables
+        commit = context.resources.provenance.commit_metadata(context.run.run_id)
+        version = tables.publish_day("stg_requests", "core_requests", day, commit)
+        rows = tables.rows("core_requests", day)
+        uri = tables.files.shown("core_requests")
+        return dg.MaterializeResult(metadata=written_metadata("core_requests", uri, rows, version, _REQUESTS_LINEAGE))
 
     @dg.asset(
         **common,

@@ -1,6 +1,7 @@
 """Metadata that assets carry: column schema and lineage, from ``fleetopt.schemas``."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import dagster as dg
 
@@ -54,3 +55,28 @@ def table_metadata(name: str, lineage: dg.TableColumnLineage | None = None) -> d
     if lineage is not None:
         metadata["dagster/column_lineage"] = lineage
     return metadata
+
+
+def written_metadata(
+    name: str, uri: str, rows: int, version: int, lineage: dg.TableColumnLineage | None = None
+) -> dict[str, Any]:
+    """Metadata of a materialization: what was written to a table, and where.
+
+    Parameters
+    ----------
+    name : str
+        Table.
+    uri : str
+        Where it is.
+    rows, version : int
+        Rows of the partition, and the table's Delta version with them.
+    lineage : dagster.TableColumnLineage, optional
+    """
+    return {
+        "rows": rows,
+        "delta_version": version,
+        "dagster/partition_row_count": rows,
+        "dagster/uri": uri,
+        "dagster/column_schema": column_schema(TABLES[name]),
+        **({"dagster/column_lineage": lineage} if lineage else {}),
+    }

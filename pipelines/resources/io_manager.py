@@ -5,9 +5,8 @@ from datetime import date
 import dagster as dg
 import polars as pl
 
-from assets.metadata import column_schema
-from fleetopt.schemas import TABLES
-from pipelines.resources.provenance import git_commit
+from assets.metadata import written_metadata
+from pipelines.resources.provenance import commit_metadata
 from pipelines.resources.tables import TableStore
 
 
@@ -27,18 +26,10 @@ class DeltaIOManager(dg.IOManager):
         table = context.asset_key.path[-1]
         frame = obj.collect() if isinstance(obj, pl.LazyFrame) else obj
         first_day, last_day = _key_days(context.asset_partition_key_range)
-        commit = {"dagster_run_id": context.run_id, "git_commit": git_commit()}
-        version = self.tables.write_days(table, first_day, last_day, frame, commit)
+        version = self.tables.write_days(table, first_day, last_day, frame, commit_metadata(context.run_id))
         lineage = (context.definition_metadata or {}).get("dagster/column_lineage")
         context.add_output_metadata(
-            {
-                "rows": frame.height,
-                "delta_version": version,
-                "dagster/partition_row_count": frame.height,
-                "dagster/uri": self.tables.files.shown(table),
-                "dagster/column_schema": column_schema(TABLES[table]),
-                **({"dagster/column_lineage": lineage} if lineage else {}),
-            }
+            written_metadata(table, self.tables.files.shown(table), frame.height, version, lineage)
         )
 
     def load_input(self, context: dg.InputContext) -> pl.LazyFrame:

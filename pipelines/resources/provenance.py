@@ -36,6 +36,11 @@ def git_commit(root: Path = PROJECT_ROOT) -> str:
     return f"{commit}+changes" if changes else commit
 
 
+def commit_metadata(run_id: str) -> dict[str, str]:
+    """Say in the commit of a table which run and which code made it."""
+    return {"dagster_run_id": run_id, "git_commit": git_commit()}
+
+
 def package_versions() -> dict[str, str]:
     """Versions of the packages that results depend on."""
     return {name: _version(name) for name in PACKAGES}
@@ -46,6 +51,10 @@ class Provenance:
 
     def __init__(self, tables: TableStore) -> None:
         self.tables = tables
+
+    def commit_metadata(self, run_id: str) -> dict[str, str]:
+        """Say in the commit of a table which run and which code made it."""
+        return commit_metadata(run_id)
 
     def describe(self, input_tables: Iterable[str]) -> dict[str, Any]:
         """Commit, package versions, and Delta versions of the tables that were read, as they stand."""

@@ -173,6 +173,21 @@ def test_writers_at_once_each_replace_the_day_and_lose_no_other(store):
         assert_frame_equal(store.read("core_arrivals", day, day).collect(), arrivals(day, n + 1))
 
 
+def test_a_commit_that_another_one_overtakes_on_an_empty_day_leaves_only_its_own_rows(store, monkeypatch):
+    store.write_day("core_arrivals", NEXT_DAY, arrivals(NEXT_DAY, 1))
+    commit, overtaken = DeltaTable.create_write_transaction, []
+
+    def overtake(self, *args, **kwargs):
+        if not overtaken:
+            overtaken.append(True)
+            store.write_day("core_arrivals", DAY, arrivals(DAY, 9))
+        commit(self, *args, **kwargs)
+
+    monkeypatch.setattr(DeltaTable, "create_write_transaction", overtake)
+    assert store.write_day("core_arrivals", DAY, arrivals(DAY, 2)) == 3
+    assert_frame_equal(store.read("core_arrivals", DAY, DAY).collect(), arrivals(DAY, 2))
+
+
 def test_a_commit_that_never_goes_through_is_an_error_and_keeps_its_files(store, monkeypatch):
     store.write_day("core_arrivals", DAY, arrivals(DAY, 5))
 

@@ -139,8 +139,8 @@ class CsvReader:
             keeps_text[rows] = layout.keeps_text
             if layout.has_repeat:
                 _set_fault(fault[rows], "repeated_field")
-            places = (start[:, rows], end[:, rows], kind[:, rows])
-            find(batch.data, batch.start[rows], batch.end[rows], fault[rows], delimiter, layout.slots, *places)
+            within = (section.start, stop)
+            find(batch.data, batch.start, batch.end, fault, within, delimiter, layout.slots, start, end, kind)
         kind[:, headers] = MISSING
         fault[headers] = 0
         return Fields(

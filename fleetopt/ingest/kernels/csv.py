@@ -12,17 +12,19 @@ from fleetopt.ingest.records import FAULT_CODE
 
 _QUOTE = 34
 _NOT_WANTED = -1
+_HIGH = np.uint64(0x80)
 _WRONG_FIELD_COUNT, _BAD_QUOTES = FAULT_CODE["wrong_field_count"], FAULT_CODE["bad_quotes"]
-_BLOCK = 64
+_BLOCK = 256
 
 
 @njit(nogil=True)
 def _has_both(data, place, first, last, distance):
     """Whether in a block a byte stands at some distance before another; without a branch, for the vector unit."""
-    found = False
-    for k in range(place, place + _BLOCK):
-        found |= (data[k] == first) & (data[k + distance] == last)
-    return found
+    fore, rear = data[place : place + _BLOCK], data[place + distance : place + distance + _BLOCK]
+    found = np.uint8(0)
+    for k in range(_BLOCK):
+        found |= np.uint8(fore[k] == first) & np.uint8(rear[k] == last)
+    return found != 0
 
 
 @njit(cache=True, nogil=True)
@@ -47,16 +49,8 @@ def find_text(data, text):
     return np.array(places, np.int64)
 
 
-@njit(nogil=True, inline="always")
-def _put(column, i, start, stop, slots, starts, ends, kinds):
-    slot = slots[column] if column < slots.size else _NOT_WANTED
-    if slot >= 0:
-        starts[slot, i], ends[slot, i] = start, stop
-        kinds[slot, i] = TEXT if stop > start else NULL
-
-
 @njit(cache=True, nogil=True)
-def find_fields(data, start, end, fault, delimiter, slots, starts, ends, kinds):
+def find_fields(data, start, end, fault, rows, delimiter, slots, starts, ends, kinds):
     """Find the wanted fields of records without quotes.
 
     Parameters
@@ -65,6 +59,8 @@ def find_fields(data, start, end, fault, delimiter, slots, starts, ends, kinds):
     start, end : int64[n]
     fault : uint8[n], updated
         Records with one are passed.
+    rows : int, int
+        Records that are looked at: from one to before another.
     delimiter : int
     slots : int64[n_columns]
         Row of ``starts``, ``ends`` and ``kinds`` that a column goes to, -1 for none.
@@ -73,27 +69,35 @@ def find_fields(data, start, end, fault, delimiter, slots, starts, ends, kinds):
         `MISSING` beforehand.
     """
     delimiters = np.uint64(delimiter) * ONES
-    for i in range(start.size):
+    for i in range(rows[0], rows[1]):
         if fault[i]:
             continue
         place, stop, field, column = start[i], end[i], start[i], 0
-        while place < stop:
-            if place + 8 <= data.size:
-                marks = every_zero_byte(word_at(data, place) ^ delimiters)
-                if place + 8 > stop:
-                    marks &= first_bytes(stop - place)
-            else:
-                marks = every_zero_byte(last_word(data, place, stop) ^ delimiters)
+        while place <= stop:
+            word = word_at(data, place) if place + 8 <= data.size else last_word(data, place, stop)
+            marks = every_zero_byte(word ^ delimiters)
+            if place + 8 > stop:  # the end of the record is as a delimiter
+                marks = (marks & first_bytes(stop - place)) | (_HIGH << np.uint64(8 * (stop - place)))
             while marks:
                 here = place + lowest(marks)
-                _put(column, i, field, here, slots, starts, ends, kinds)
+                slot = slots[column] if column < slots.size else _NOT_WANTED
+                if slot >= 0:
+                    starts[slot, i], ends[slot, i] = field, here
+                    kinds[slot, i] = TEXT if here > field else NULL
                 field, column = here + 1, column + 1
                 marks &= marks - np.uint64(1)
             place += 8
-        _put(column, i, field, stop, slots, starts, ends, kinds)
-        if column + 1 != slots.size:
+        if column != slots.size:
             fault[i] = _WRONG_FIELD_COUNT
             kinds[:, i] = MISSING
+
+
+@njit(nogil=True)
+def _put(column, i, start, stop, slots, starts, ends, kinds):
+    slot = slots[column] if column < slots.size else _NOT_WANTED
+    if slot >= 0:
+        starts[slot, i], ends[slot, i] = start, stop
+        kinds[slot, i] = TEXT if stop > start else NULL
 
 
 @njit(nogil=True)
@@ -137,9 +141,9 @@ def _find_quoted(data, i, start, stop, delimiter, slots, starts, ends, kinds):
 
 
 @njit(cache=True, nogil=True)
-def find_quoted_fields(data, start, end, fault, delimiter, slots, starts, ends, kinds):
+def find_quoted_fields(data, start, end, fault, rows, delimiter, slots, starts, ends, kinds):
     """Do what :func:`find_fields` does for records whose fields may be quoted."""
-    for i in range(start.size):
+    for i in range(rows[0], rows[1]):
         if fault[i]:
             continue
         fault[i] = _find_quoted(data, i, start[i], end[i], delimiter, slots, starts, ends, kinds)

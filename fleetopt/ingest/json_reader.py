@@ -8,12 +8,10 @@ import numpy as np
 
 from fleetopt.errors import InputError
 from fleetopt.ingest.fields import Fields
-from fleetopt.ingest.kernels.json import Found, Plan, find_json_fields
+from fleetopt.ingest.kernels.json import MAX_PARTS, MAX_PATH_BYTES, MAX_PATHS, WALK, find_json_fields
 from fleetopt.ingest.mapping import Paths
 from fleetopt.ingest.records import Batch
 
-_MAX_PARTS: Final = 60
-"""Most parts of a path: each needs a bit of an integer."""
 _MAX_INDEX_DIGITS: Final = 9
 
 
@@ -21,7 +19,7 @@ class JsonReader:
     """Finds the fields of records that are JSON objects, at paths as `fleetopt.ingest.mapping.Paths` has them.
 
     A record is read if it is one JSON object by RFC 8259 (which has no NaN and no Infinity), nested at most
-    `fleetopt.ingest.kernels.json.MAX_DEPTH` deep; else it has the fault ``not_json`` or ``not_an_object``.
+    `fleetopt.ingest.kernels.json_grammar.MAX_DEPTH` deep; else it has the fault ``not_json`` or ``not_an_object``.
 
     Objects must name a field only once, and its meaning is unclear where they do not: if a key on the way to a wanted
     field, or its own, stands twice in an object, or if keys with dots and nested objects both lead to it, the record has
@@ -35,7 +33,7 @@ class JsonReader:
     Raises
     ------
     InputError
-        If a path has more than 60 parts.
+        If there are more than 128 paths, or one has more than 32 parts or 255 bytes.
     """
 
     def __init__(self, paths: Paths) -> None:
@@ -47,52 +45,52 @@ class JsonReader:
         return partial(_find, self._paths, self._plan, batch)
 
 
-def _find(paths: Paths, plan: Plan, batch: Batch) -> Fields:
+def _find(paths: Paths, plan: np.ndarray, batch: Batch) -> Fields:
     shape = len(paths), len(batch)
-    found = Found(
-        start=np.zeros(shape, np.int64),
-        end=np.zeros(shape, np.int64),
-        kind=np.zeros(shape, np.uint8),
-        fault=batch.fault.copy(),
-    )
-    find_json_fields(batch.data, batch.start, batch.end, plan, found)
+    start, end, kind = np.zeros(shape, np.int64), np.zeros(shape, np.int64), np.zeros(shape, np.uint8)
+    fault = batch.fault.copy()
+    # Arrays that can be written to are another type to Numba, for which it would compile everything again.
+    data = batch.data.view()
+    data.flags.writeable = False
+    find_json_fields(data, batch.start, batch.end, plan.copy(), start, end, kind, fault)
+    is_other = np.zeros(len(batch), np.bool_)
     return Fields(
         paths=paths,
         data=batch.data,
-        start=found.start,
-        end=found.end,
-        kind=found.kind,
-        fault=found.fault,
-        is_other=np.zeros(len(batch), np.bool_),
+        start=start,
+        end=end,
+        kind=kind,
+        fault=fault,
+        is_other=is_other,
         is_csv=False,
         key_hi=batch.key_hi,
         key_lo=batch.key_lo,
-        keeps_text=np.zeros(len(batch), np.bool_),
+        keeps_text=is_other,
     )
 
 
-def _plan(paths: Paths) -> Plan:
-    texts = [f"{path}.".encode() for path in paths]
-    shape = len(paths), max(map(len, texts), default=1)
-    plan = Plan(
-        text=np.zeros(shape, np.uint8),
-        length=np.array([len(text) for text in texts], np.int64),
-        bit=np.zeros(shape, np.int64),
-        element=np.full(shape, -1, np.int64),
-        after=np.zeros(shape, np.int64),
-        n_levels=max((text.count(b".") for text in texts), default=0) + 1,
-    )
-    if plan.n_levels - 1 > _MAX_PARTS:
-        longest = max(paths, key=lambda path: path.count("."))
-        raise InputError(f"path '{longest[:80]}' has more than {_MAX_PARTS} parts; name fields by shorter paths")
-    for row, text in enumerate(texts):
-        plan.text[row, : len(text)] = np.frombuffer(text, np.uint8)
+def _plan(paths: Paths) -> np.ndarray:
+    """Prepare paths for walking: `WALK`[1]."""
+    if len(paths) > MAX_PATHS:
+        raise InputError(f"{len(paths)} fields of JSON are wanted; read at most {MAX_PATHS}")
+    plan = np.zeros(1, WALK)
+    walk = plan[0]
+    walk["n_paths"] = len(paths)
+    walk["element"][:] = -1
+    for row, path in enumerate(paths):
+        text, parts = f"{path}.".encode(), path.encode().split(b".")
+        if len(text) > MAX_PATH_BYTES or len(parts) > MAX_PARTS:
+            raise InputError(
+                f"path '{path[:80]}' is too long; name a field by at most {MAX_PARTS} parts and {MAX_PATH_BYTES - 1} bytes"
+            )
+        walk["length"][row] = len(text)
+        walk["text"][row, : len(text)] = np.frombuffer(text, np.uint8)
         begin = 0
-        for number, part in enumerate(text.split(b".")[:-1]):
+        for number, part in enumerate(parts):
             dot = begin + len(part)
-            plan.bit[row, dot] = 1 << number
-            plan.after[row, begin] = dot + 1
+            walk["part"][row, dot] = number
+            walk["after"][row, begin] = dot + 1
             if part.isdigit() and len(part) <= _MAX_INDEX_DIGITS:
-                plan.element[row, begin] = int(part)
+                walk["element"][row, begin] = int(part)
             begin = dot + 1
     return plan

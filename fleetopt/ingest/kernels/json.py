@@ -4,99 +4,79 @@ A path such as ``usage.prompt_tokens`` is followed by walking. In an object, a k
 as it spells, if a dot or the end comes next: so keys with dots and nested objects are found alike, in any mixture. An
 array is entered by a number. For every level of nesting on the way, ``offset`` says how much of each path is spelled;
 what no path leads into is only checked.
+
+All state is one record of fixed size, which helpers get as a pointer: passing arrays took nine tenths of the time.
 """
 
 # mypy: ignore-errors
-# Numba infers the types.
+# Numba infers the types, and NumPy's stubs do not know the fields of a record.
 
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numba import njit
 
-from fleetopt.ingest.fields import ESCAPED, FALSE, MISSING, NESTED, NULL, NUMBER, TEXT, TRUE
+from fleetopt.ingest.fields import ESCAPED, MISSING, NESTED, TEXT
+from fleetopt.ingest.kernels.json_grammar import (
+    ARRAY,
+    BACKSLASH,
+    COMMA,
+    ESCAPES,
+    INVALID,
+    MAX_DEPTH,
+    OBJECT,
+    POINT,
+    QUOTE,
+    TO_CLOSE,
+    after_colon,
+    after_scalar,
+    after_space,
+    after_string,
+    after_value,
+    hex4,
+)
 from fleetopt.ingest.records import FAULT_CODE
 
-MAX_DEPTH: Final = 512
-"""Deepest nesting that is read. What is nested deeper is no log record, and others refuse it too."""
+MAX_PATHS: Final = 128
+MAX_PATH_BYTES: Final = 256
+"""With a dot after every part, the last one too."""
+MAX_PARTS: Final = 32
 
-_INVALID: Final = -1
+WALK: Final = np.dtype(
+    [
+        # The paths, prepared by `fleetopt.ingest.json_reader`.
+        ("n_paths", np.int64),
+        ("length", np.int64, MAX_PATHS),  # bytes
+        ("text", np.uint8, (MAX_PATHS, MAX_PATH_BYTES)),  # UTF-8, a dot after every part
+        ("part", np.uint8, (MAX_PATHS, MAX_PATH_BYTES)),  # at a dot: which one it is
+        ("element", np.int32, (MAX_PATHS, MAX_PATH_BYTES)),  # where a part begins: its number, -1 if it is none
+        ("after", np.int16, (MAX_PATHS, MAX_PATH_BYTES)),  # where a part begins: where the next one does
+        # Where the walk is, by level of nesting, 0 for the record itself, and by path.
+        ("offset", np.int64, (MAX_PARTS + 1, MAX_PATHS)),  # bytes spelled by what leads here; -1 if it leads elsewhere
+        ("seen", np.int64, (MAX_PARTS + 1, MAX_PATHS)),  # bits of the dots up to which keys have spelled it
+        ("opened", np.uint8, MAX_PARTS + 1),  # the bracket
+        ("position", np.int64, MAX_PARTS + 1),  # of an array: the element that is looked at
+        # What was found of each path.
+        ("start", np.int64, MAX_PATHS),
+        ("end", np.int64, MAX_PATHS),
+        ("kind", np.uint8, MAX_PATHS),
+        ("is_repeated", np.uint8, MAX_PATHS),  # 1 where it was found twice
+        # Room.
+        ("key", np.uint8, MAX_PATH_BYTES),
+        ("brackets", np.uint8, MAX_DEPTH),
+    ],
+    align=True,
+)
+"""The paths, and where the walk through a record is."""
+
 _NOT_JSON: Final = FAULT_CODE["not_json"]
 _NOT_AN_OBJECT: Final = FAULT_CODE["not_an_object"]
 _REPEATED_FIELD: Final = FAULT_CODE["repeated_field"]
-
-_QUOTE, _BACKSLASH, _COMMA, _COLON, _MINUS, _PLUS, _POINT, _ZERO, _NINE = (ord(c) for c in '"\\,:-+.09')
-_OBJECT, _ARRAY = ord("{"), ord("[")
-_TO_CLOSE: Final = 2  # from "{" to "}" and from "[" to "]"
-_FIRST_PRINTABLE: Final = 0x20
-
-_TRUE, _FALSE, _NULL = (np.frombuffer(word, np.uint8) for word in (b"true", b"false", b"null"))
-_IS_SPACE: Final = np.isin(np.arange(256), list(b" \t\n\r"))
-_IS_PLAIN: Final = (np.arange(256) >= _FIRST_PRINTABLE) & ~np.isin(np.arange(256), [_QUOTE, _BACKSLASH])
-_HEX: Final = np.array([int(chr(c), 16) if chr(c) in "0123456789abcdefABCDEF" else _INVALID for c in range(256)])
-_ESCAPES: Final = np.zeros(256, np.uint8)
-_ESCAPES[list(b'"\\/bfnrt')] = list(b'"\\/\b\f\n\r\t')
-
 _NOWHERE, _HERE, _DEEPER = range(3)
 
 
-class Plan(NamedTuple):
-    """The wanted paths, prepared for walking; ``k`` paths of at most ``w`` bytes.
-
-    Attributes
-    ----------
-    text : np.ndarray
-        uint8[k, w]: UTF-8 of each path, every part followed by a dot, the last one too.
-    length : np.ndarray
-        int64[k]: bytes of it.
-    bit : np.ndarray
-        int64[k, w]: a bit for every dot, another for each of a path.
-    element : np.ndarray
-        int64[k, w]: the array element that is meant by the part that begins here, -1 where it is no number.
-    after : np.ndarray
-        int64[k, w]: where the next part begins.
-    n_levels : int
-        Most parts of a path, and one.
-    """
-
-    text: np.ndarray
-    length: np.ndarray
-    bit: np.ndarray
-    element: np.ndarray
-    after: np.ndarray
-    n_levels: int
-
-
-class _Walk(NamedTuple):
-    """Where the walk through a record is; ``offset`` and ``seen`` by level and path, the others by level."""
-
-    offset: np.ndarray
-    """int64: bytes of the path that are spelled on the way to the values of this level; -1 where it leads elsewhere."""
-    seen: np.ndarray
-    """int64: bits of the dots up to which keys of this object have spelled the path."""
-    opened: np.ndarray
-    """uint8: the bracket that opened it."""
-    position: np.ndarray
-    """int64: of an array, the element that is looked at."""
-    is_repeated: np.ndarray
-    """bool, by path: whether it was found twice."""
-    key: np.ndarray
-    """uint8: a key without its escapes."""
-    brackets: np.ndarray
-    """uint8[MAX_DEPTH]: what is open inside a value that is only checked."""
-
-
-class Found(NamedTuple):
-    """What is filled in: as in `fleetopt.ingest.fields.Fields`."""
-
-    start: np.ndarray
-    end: np.ndarray
-    kind: np.ndarray
-    fault: np.ndarray
-
-
 @njit(cache=True, nogil=True)
-def find_json_fields(data, start, end, plan, found):
+def find_json_fields(data, start, end, walks, found_start, found_end, kind, fault):
     """Find the wanted fields of every record without a fault, and the faults of the others.
 
     Parameters
@@ -105,337 +85,186 @@ def find_json_fields(data, start, end, plan, found):
         uint8[n_bytes], valid UTF-8 where records have no fault.
     start, end : np.ndarray
         int64[n]: the records.
-    plan : Plan
-    found : Found
-        Arrays [k, n] of zeros and faults [n], which are filled in.
+    walks : np.ndarray
+        `WALK`[1], written to.
+    found_start, found_end, kind, fault : np.ndarray
+        As in `fleetopt.ingest.fields.Fields`: zeros and the faults so far, which are filled in.
     """
-    n_paths, width = plan.text.shape
-    walk = _Walk(
-        np.zeros((plan.n_levels, n_paths), np.int64),
-        np.zeros((plan.n_levels, n_paths), np.int64),
-        np.zeros(plan.n_levels, np.uint8),
-        np.zeros(plan.n_levels, np.int64),
-        np.zeros(n_paths, np.bool_),
-        np.zeros(width, np.uint8),
-        np.zeros(MAX_DEPTH, np.uint8),
-    )
+    walk = walks[0]
     for record in range(start.size):
-        if found.fault[record] == 0:
-            found.fault[record] = _read_record(data, start[record], end[record], plan, walk, found, record)
+        if fault[record] != 0:
+            continue
+        for path in range(walk.n_paths):
+            walk.kind[path] = MISSING
+            walk.is_repeated[path] = 0
+        fault[record] = _read_record(data, start[record], end[record], walk)
+        if fault[record] != 0 and fault[record] != _REPEATED_FIELD:
+            continue
+        for path in range(walk.n_paths):
+            if walk.kind[path] != MISSING and not walk.is_repeated[path]:
+                found_start[path, record] = walk.start[path]
+                found_end[path, record] = walk.end[path]
+                kind[path, record] = walk.kind[path]
 
 
 @njit(nogil=True)
-def _read_record(data, i, end, plan, walk, found, record):
+def _read_record(data, i, end, walk):
     """Read one record; its fault."""
-    i = _after_space(data, i, end)
+    i = after_space(data, i, end)
     if i == end:
         return _NOT_JSON
-    if data[i] != _OBJECT:
-        i = _after_value(data, i, end, walk.brackets, 0)
-        return _NOT_AN_OBJECT if i != _INVALID and _after_space(data, i, end) == end else _NOT_JSON
-    i = _walk_object(data, i, end, plan, walk, found, record)
-    if i == _INVALID or _after_space(data, i, end) != end:
-        found.kind[:, record] = MISSING
-        walk.is_repeated[:] = False
+    is_object = data[i] == OBJECT
+    i = _walk_object(data, i, end, walk) if is_object else after_value(data, i, end, walk.brackets, 0)
+    if i == INVALID or after_space(data, i, end) != end:
         return _NOT_JSON
-    fault = 0
-    for path in range(plan.length.size):
+    if not is_object:
+        return _NOT_AN_OBJECT
+    for path in range(walk.n_paths):
         if walk.is_repeated[path]:
-            walk.is_repeated[path] = False
-            found.kind[path, record] = MISSING
-            fault = _REPEATED_FIELD
-    return fault
+            return _REPEATED_FIELD
+    return 0
 
 
 @njit(nogil=True)
-def _walk_object(data, i, end, plan, walk, found, record):
-    """Walk through an object as far as paths lead; the position after it, or `_INVALID`."""
+def _walk_object(data, i, end, walk):
+    """Walk through an object as far as paths lead; the position after it, or `INVALID`."""
     level = 0
-    walk.offset[0, :] = 0
-    _enter(walk, level, _OBJECT)
-    i = _after_space(data, i + 1, end)
-    is_empty = i < end and data[i] == _OBJECT + _TO_CLOSE
+    for path in range(walk.n_paths):
+        walk.offset[0, path] = 0
+    i, is_empty = _open(data, i, end, walk, level)
     while True:
         if not is_empty:
-            i, leads = _next_value(data, i, end, plan, walk, level)
-            if i == _INVALID or i >= end:
-                return _INVALID
-            first = data[i]
-            if leads == _DEEPER and (first == _OBJECT or first == _ARRAY):
+            i, leads = _next_value(data, i, end, walk, level)
+            if i == INVALID or i >= end:
+                return INVALID
+            if leads == _DEEPER and (data[i] == OBJECT or data[i] == ARRAY):
                 level += 1
-                _take(plan, walk, found, record, level, i, i, NESTED)
-                _enter(walk, level, first)
-                i = _after_space(data, i + 1, end)
-                is_empty = i < end and data[i] == first + _TO_CLOSE
+                _take(walk, level, i, i, NESTED)
+                i, is_empty = _open(data, i, end, walk, level)
                 if not is_empty:
                     continue
             else:
-                begin = i
-                i, kind = _after_any(data, i, end, walk.brackets, level + 1)
-                if i == _INVALID:
-                    return _INVALID
-                if leads != _NOWHERE:
-                    quote = 1 if kind == TEXT or kind == ESCAPED else 0
-                    _take(plan, walk, found, record, level + 1, begin + quote, i - quote, kind)
+                i = _pass_value(data, i, end, walk, level, leads)
+                if i == INVALID:
+                    return INVALID
         is_empty = False
-        while True:
-            i = _after_space(data, i, end)
-            if i >= end:
-                return _INVALID
-            if data[i] == _COMMA:
-                walk.position[level] += 1
-                i = _after_space(data, i + 1, end)
-                break
-            if data[i] != walk.opened[level] + _TO_CLOSE:
-                return _INVALID
-            i += 1
-            if level == 0:
-                return i
-            _close(plan, walk, found, record, level, i)
-            level -= 1
+        i, level = _close(data, i, end, walk, level)
+        if i == INVALID or level < 0:
+            return i
 
 
 @njit(nogil=True)
-def _enter(walk, level, bracket):
-    walk.opened[level] = bracket
+def _open(data, i, end, walk, level):
+    """Enter an object or array; the position of its first key or value, and whether it has none."""
+    walk.opened[level] = data[i]
     walk.position[level] = 0
-    walk.seen[level, :] = 0
+    for path in range(walk.n_paths):
+        walk.seen[level, path] = 0
+    i = after_space(data, i + 1, end)
+    return i, i < end and data[i] == walk.opened[level] + TO_CLOSE
 
 
 @njit(nogil=True)
-def _next_value(data, i, end, plan, walk, level):
+def _close(data, i, end, walk, level):
+    """After what closes and the comma that follows: where the next key or value is; and its level, -1 at the end."""
+    while True:
+        i = after_space(data, i, end)
+        if i >= end:
+            return INVALID, level
+        if data[i] == COMMA:
+            walk.position[level] += 1
+            return after_space(data, i + 1, end), level
+        if data[i] != walk.opened[level] + TO_CLOSE:
+            return INVALID, level
+        i += 1
+        if level > 0:
+            for path in range(walk.n_paths):
+                if walk.offset[level, path] == walk.length[path]:
+                    walk.end[path] = i
+        level -= 1
+        if level < 0:
+            return i, level
+
+
+@njit(nogil=True)
+def _next_value(data, i, end, walk, level):
     """Go on to the next value of what is open: its position, and whether a path leads to it or into it."""
-    if walk.opened[level] == _ARRAY:
-        return i, _match_element(plan, walk, level)
-    if i >= end or data[i] != _QUOTE:
-        return _INVALID, _NOWHERE
+    if walk.opened[level] == ARRAY:
+        return i, _match_element(walk, level)
+    if i >= end or data[i] != QUOTE:
+        return INVALID, _NOWHERE
     begin = i + 1
-    i, is_escaped = _after_string(data, begin, end)
-    if i == _INVALID:
-        return _INVALID, _NOWHERE
+    i, is_escaped = after_string(data, begin, end)
+    if i == INVALID:
+        return INVALID, _NOWHERE
     if is_escaped:
-        length = _decode_key(data, begin, i - 1, walk.key)
-        leads = _match_key(walk.key, 0, length, plan, walk, level)
+        leads = _match_key(walk.key, 0, _decode_key(data, begin, i - 1, walk.key), walk, level)
     else:
-        leads = _match_key(data, begin, i - 1 - begin, plan, walk, level)
-    return _after_colon(data, i, end), leads
+        leads = _match_key(data, begin, i - 1 - begin, walk, level)
+    return after_colon(data, i, end), leads
 
 
 @njit(nogil=True)
-def _match_key(text, begin, length, plan, walk, level):
+def _match_key(text, begin, length, walk, level):
     """Follow every path that leads here through a key of ``length`` bytes."""
     leads = _NOWHERE
-    for path in range(plan.length.size):
+    for path in range(walk.n_paths):
         offset = walk.offset[level, path]
         walk.offset[level + 1, path] = -1
-        if offset < 0:
-            continue
         dot = offset + length
-        if dot >= plan.length[path] or plan.text[path, dot] != _POINT:
+        if offset < 0 or dot >= walk.length[path] or walk.text[path, dot] != POINT:
             continue
         j = 0
-        while j < length and text[begin + j] == plan.text[path, offset + j]:
+        while j < length and text[begin + j] == walk.text[path, offset + j]:
             j += 1
         if j < length:
             continue
-        if walk.seen[level, path] & plan.bit[path, dot]:
-            walk.is_repeated[path] = True
-        walk.seen[level, path] |= plan.bit[path, dot]
+        bit = 1 << walk.part[path, dot]
+        if walk.seen[level, path] & bit:
+            walk.is_repeated[path] = 1
+        walk.seen[level, path] |= bit
         walk.offset[level + 1, path] = dot + 1
-        leads = max(leads, _HERE if dot + 1 == plan.length[path] else _DEEPER)
+        leads = max(leads, _HERE if dot + 1 == walk.length[path] else _DEEPER)
     return leads
 
 
 @njit(nogil=True)
-def _match_element(plan, walk, level):
+def _match_element(walk, level):
     """Follow every path that leads here into the element of the array that is looked at."""
     leads = _NOWHERE
-    for path in range(plan.length.size):
+    for path in range(walk.n_paths):
         offset = walk.offset[level, path]
         walk.offset[level + 1, path] = -1
-        if 0 <= offset < plan.length[path] and plan.element[path, offset] == walk.position[level]:
-            after = plan.after[path, offset]
-            walk.offset[level + 1, path] = after
-            leads = max(leads, _HERE if after == plan.length[path] else _DEEPER)
+        if 0 <= offset < walk.length[path] and walk.element[path, offset] == walk.position[level]:
+            walk.offset[level + 1, path] = walk.after[path, offset]
+            leads = max(leads, _HERE if walk.after[path, offset] == walk.length[path] else _DEEPER)
     return leads
 
 
 @njit(nogil=True)
-def _take(plan, walk, found, record, level, begin, after, kind):
-    """Note a value for the paths that end at it."""
-    for path in range(plan.length.size):
-        if walk.offset[level, path] == plan.length[path]:
-            if found.kind[path, record] != MISSING:
-                walk.is_repeated[path] = True
-            found.start[path, record] = begin
-            found.end[path, record] = after
-            found.kind[path, record] = kind
-
-
-@njit(nogil=True)
-def _close(plan, walk, found, record, level, after):
-    """Note the end of what is closed for the paths that end at it."""
-    for path in range(plan.length.size):
-        if walk.offset[level, path] == plan.length[path]:
-            found.end[path, record] = after
-
-
-@njit(nogil=True)
-def _after_space(data, i, end):
-    while i < end and _IS_SPACE[data[i]]:
-        i += 1
-    return i
-
-
-@njit(nogil=True)
-def _after_colon(data, i, end):
-    i = _after_space(data, i, end)
-    if i >= end or data[i] != _COLON:
-        return _INVALID
-    return _after_space(data, i + 1, end)
-
-
-@njit(nogil=True)
-def _after_any(data, i, end, brackets, depth):
-    """The position after a value, or `_INVALID`, and its kind."""
-    if data[i] == _OBJECT or data[i] == _ARRAY:
-        return _after_value(data, i, end, brackets, depth), NESTED
-    return _after_scalar(data, i, end)
-
-
-@njit(nogil=True)
-def _after_value(data, i, end, brackets, outside):
-    """Check a value, of whatever nesting; the position after it, or `_INVALID`. ``outside`` brackets are open."""
-    depth = outside
-    while True:
-        if i == _INVALID or i >= end:
-            return _INVALID
-        first = data[i]
-        if first == _OBJECT or first == _ARRAY:
-            if depth == MAX_DEPTH:
-                return _INVALID
-            brackets[depth] = first
-            depth += 1
-            i = _after_space(data, i + 1, end)
-            if i >= end or data[i] != first + _TO_CLOSE:
-                i = _after_key(data, i, end) if first == _OBJECT else i
-                continue
-        else:
-            i, _ = _after_scalar(data, i, end)
-            if i == _INVALID:
-                return _INVALID
-        while True:
-            if depth == outside:
-                return i
-            i = _after_space(data, i, end)
-            if i >= end:
-                return _INVALID
-            if data[i] == _COMMA:
-                i = _after_space(data, i + 1, end)
-                i = _after_key(data, i, end) if brackets[depth - 1] == _OBJECT else i
-                break
-            if data[i] != brackets[depth - 1] + _TO_CLOSE:
-                return _INVALID
-            i += 1
-            depth -= 1
-
-
-@njit(nogil=True)
-def _after_key(data, i, end):
-    """The position of the value that follows a key, or `_INVALID`."""
-    if i >= end or data[i] != _QUOTE:
-        return _INVALID
-    i, _ = _after_string(data, i + 1, end)
-    return _INVALID if i == _INVALID else _after_colon(data, i, end)
-
-
-@njit(nogil=True)
-def _after_scalar(data, i, end):
-    """The position after a value that is neither object nor array, or `_INVALID`, and its kind."""
-    first = data[i]
-    if first == _QUOTE:
-        i, is_escaped = _after_string(data, i + 1, end)
-        return i, ESCAPED if is_escaped else TEXT
-    if first == _TRUE[0]:
-        return _after_word(data, i, end, _TRUE), TRUE
-    if first == _FALSE[0]:
-        return _after_word(data, i, end, _FALSE), FALSE
-    if first == _NULL[0]:
-        return _after_word(data, i, end, _NULL), NULL
-    return _after_number(data, i, end), NUMBER
-
-
-@njit(nogil=True)
-def _after_word(data, i, end, word):
-    if end - i < word.size:
-        return _INVALID
-    for j in range(word.size):
-        if data[i + j] != word[j]:
-            return _INVALID
-    return i + word.size
-
-
-@njit(nogil=True)
-def _after_number(data, i, end):
-    if data[i] == _MINUS:
-        i += 1
-    if i < end and data[i] == _ZERO:
-        i += 1
+def _pass_value(data, i, end, walk, level, leads):
+    """Check a value that no path leads into, and take it if one leads to it; the position after it, or `INVALID`."""
+    begin, kind = i, NESTED
+    if data[i] == OBJECT or data[i] == ARRAY:
+        i = after_value(data, i, end, walk.brackets, level + 1)
     else:
-        i = _after_digits(data, i, end)
-    if i != _INVALID and i < end and data[i] == _POINT:
-        i = _after_digits(data, i + 1, end)
-    if i != _INVALID and i < end and (data[i] == ord("e") or data[i] == ord("E")):
-        i += 1
-        if i < end and (data[i] == _MINUS or data[i] == _PLUS):
-            i += 1
-        i = _after_digits(data, i, end)
+        i, kind = after_scalar(data, i, end)
+    if i != INVALID and leads != _NOWHERE:
+        quote = 1 if kind == TEXT or kind == ESCAPED else 0
+        _take(walk, level + 1, begin + quote, i - quote, kind)
     return i
 
 
 @njit(nogil=True)
-def _after_digits(data, i, end):
-    """The position after one or more digits, or `_INVALID`."""
-    begin = i
-    while i < end and _ZERO <= data[i] <= _NINE:
-        i += 1
-    return i if i > begin else _INVALID
-
-
-@njit(nogil=True)
-def _after_string(data, i, end):
-    """The position after the closing quote of a string whose first byte is at ``i``, and whether it has escapes."""
-    is_escaped = False
-    while True:
-        while i < end and _IS_PLAIN[data[i]]:
-            i += 1
-        if i >= end:
-            return _INVALID, is_escaped
-        if data[i] == _QUOTE:
-            return i + 1, is_escaped
-        if data[i] != _BACKSLASH or i + 1 >= end:
-            return _INVALID, is_escaped
-        is_escaped = True
-        if data[i + 1] == ord("u"):
-            if end - i < 6 or _hex4(data, i + 2) == _INVALID:
-                return _INVALID, is_escaped
-            i += 6
-        elif _ESCAPES[data[i + 1]]:
-            i += 2
-        else:
-            return _INVALID, is_escaped
-
-
-@njit(nogil=True)
-def _hex4(data, i):
-    """Value of four hexadecimal digits, or `_INVALID`."""
-    value = 0
-    for j in range(4):
-        digit = _HEX[data[i + j]]
-        if digit == _INVALID:
-            return _INVALID
-        value = value * 16 + digit
-    return value
+def _take(walk, level, begin, after, kind):
+    """Note a value for the paths that end at it."""
+    for path in range(walk.n_paths):
+        if walk.offset[level, path] == walk.length[path]:
+            if walk.kind[path] != MISSING:
+                walk.is_repeated[path] = 1
+            walk.start[path] = begin
+            walk.end[path] = after
+            walk.kind[path] = kind
 
 
 @njit(nogil=True)
@@ -446,19 +275,19 @@ def _decode_key(data, i, end, key):
     """
     n = 0
     while i < end and n < key.size:
-        if data[i] != _BACKSLASH:
+        if data[i] != BACKSLASH:
             key[n] = data[i]
             n += 1
             i += 1
         elif data[i + 1] != ord("u"):
-            key[n] = _ESCAPES[data[i + 1]]
+            key[n] = ESCAPES[data[i + 1]]
             n += 1
             i += 2
         else:
-            code = _hex4(data, i + 2)
+            code = hex4(data, i + 2)
             i += 6
-            if 0xD800 <= code < 0xDC00 and end - i >= 6 and data[i] == _BACKSLASH and data[i + 1] == ord("u"):
-                low = _hex4(data, i + 2)
+            if 0xD800 <= code < 0xDC00 and end - i >= 6 and data[i] == BACKSLASH and data[i + 1] == ord("u"):
+                low = hex4(data, i + 2)
                 if 0xDC00 <= low < 0xE000:
                     code = 0x10000 + ((code - 0xD800) << 10) + (low - 0xDC00)
                     i += 6

@@ -39,6 +39,8 @@ from fleetopt.planner.sizing import (
 from fleetopt.planner.three_pools import cells_of_three
 from fleetopt.queueing.work import RequestWork
 
+_KEPT_WORKS = 256
+"""Pools whose work is kept, those fitted last: some 10 MiB. Of a large histogram's there may be ten thousand."""
 _DEARER = 1.25
 """By how much the price may rise from one attempt to find a feasible fleet of three pools to the next."""
 
@@ -132,8 +134,10 @@ class _Search:
     terms: np.ndarray
     table: PoolTable
     cells: Cells
-    works: dict[int, tuple[PoolCase, RequestWork | Unfit]] = field(default_factory=dict)
-    sized: dict[int, tuple[PoolCase, RequestWork, int]] = field(default_factory=dict)
+    works: dict[int, tuple[PoolCase, RequestWork]] = field(default_factory=dict)
+    """Pools fitted last; others are fitted again where they are needed, which is seldom."""
+    fitted: set[int] = field(default_factory=set)
+    sized: dict[int, tuple[PoolCase, int]] = field(default_factory=dict)
     complete: set[int] = field(default_factory=set)
     opened: set[int] = field(default_factory=set)
     best: int | None = None
@@ -175,6 +179,7 @@ class _Search:
         """
         n_pools, n_cells = self.n_outer_pools, len(cells.usd)
         self.works = {pool: work for pool, work in self.works.items() if pool < n_pools}
+        self.fitted = {pool for pool in self.fitted if pool < n_pools}
         self.sized = {pool: sized for pool, sized in self.sized.items() if pool < n_pools}
         self.complete = {cell for cell in self.complete if cell < n_cells}
         self.best = self.best if self.best in self.complete else None
@@ -184,17 +189,27 @@ class _Search:
 
     def choice(self, cell: int) -> Choice:
         """A complete cell as a fleet."""
-        pools = self._pools(cell)
-        ends = [int(self.table.place[pool, 2]) for pool in pools[:-1]]
+        boundaries_tokens, gamma = self._routing(cell)
         return Choice(
-            boundaries_tokens=tuple(self.boundaries[end] for end in ends),
-            gamma=self.gammas[int(self.cells.gamma[cell])],
-            pools=tuple(self.sized[pool] for pool in pools),
+            boundaries_tokens=boundaries_tokens,
+            gamma=gamma,
+            pools=tuple(self._with_work(pool) for pool in self._pools(cell)),
         )
+
+    def _with_work(self, pool: int) -> tuple[PoolCase, RequestWork, int]:
+        """A sized pool with its work."""
+        self._fit(pool)
+        case, work = self.works[pool]
+        return case, work, self.sized[pool][1]
 
     def effort(self) -> SearchEffort:
         """What was done so far."""
-        return SearchEffort(cells=len(self.cells.usd), opened=len(self.opened), pools_sized=len(self.works))
+        return SearchEffort(cells=len(self.cells.usd), opened=len(self.opened), pools_sized=len(self.fitted))
+
+    def _routing(self, cell: int) -> tuple[tuple[int, ...], float]:
+        """Boundaries and gamma of a cell."""
+        ends = [int(self.table.place[pool, 2]) for pool in self._pools(cell)[:-1]]
+        return tuple(self.boundaries[end] for end in ends), self.gammas[int(self.cells.gamma[cell])]
 
     def _pools(self, cell: int) -> list[int]:
         return [int(pool) for pool in self.cells.pools[cell] if pool != NO_POOL]
@@ -208,10 +223,7 @@ class _Search:
 
         Where not even the most replicas with which it can do, that is all there is to know for now.
         """
-        if pool not in self.works:
-            case = self._case(pool)
-            self.works[pool] = case, fit_work(self.problem, case)
-        case, work = self.works[pool]
+        case, work = self._fit(pool)
         if isinstance(work, Unfit):
             self.table.loaded[pool] = np.inf
             return
@@ -229,31 +241,35 @@ class _Search:
         if found is None:
             self.table.loaded[pool] = np.inf if most == limit else most + 1
         else:
-            self.sized[pool], self.table.loaded[pool] = (case, work, found), found
+            self.sized[pool], self.table.loaded[pool] = (case, found), found
 
     def _pool_name(self, pool: int) -> str:
         _, lower, upper, _, _ = self.table.place[pool]
         return _name(lower != NO_POOL, upper != NO_POOL)
 
-    def _case(self, pool: int) -> PoolCase:
+    def _fit(self, pool: int) -> tuple[PoolCase, RequestWork | Unfit]:
+        """A pool and its work, or why no number of replicas is enough."""
+        if pool in self.works:
+            return self.works[pool]
+        self.fitted.add(pool)
         index, lower, upper, gamma, offer = (int(entry) for entry in self.table.place[pool])
         ends = [self.boundaries[end] for end in (lower, upper) if end != NO_POOL]
         name = self._pool_name(pool)
         mixture = pool_mixture(self.problem.lengths, ends, self.gammas[gamma], index)
-        return pool_case(
-            self.problem,
-            name,
-            self.problem.offers[offer],
-            mixture,
-            self.problem.max_context_tokens if upper == NO_POOL else self.boundaries[upper],
-        )
+        limit = self.problem.max_context_tokens if upper == NO_POOL else self.boundaries[upper]
+        case = pool_case(self.problem, name, self.problem.offers[offer], mixture, limit)
+        work = fit_work(self.problem, case, mixture)
+        if not isinstance(work, Unfit):
+            if len(self.works) == _KEPT_WORKS:
+                del self.works[next(iter(self.works))]
+            self.works[pool] = case, work
+        return case, work
 
     def _complete(self, cell: int) -> None:
         """Replace what was only bounded of a cell whose pools are sized: how even it is and what compression costs."""
-        choice = self.choice(cell)
-        rates = [case.arrival_rate_rps for case, _, _ in choice.pools]
+        rates = [self.sized[pool][0].arrival_rate_rps for pool in self._pools(cell)]
         self.cells.evenness[cell] = min(rates) / self.problem.arrival_rate_rps
-        self.cells.extra_usd[cell] = compression_price(self.problem, choice.boundaries_tokens, choice.gamma)
+        self.cells.extra_usd[cell] = compression_price(self.problem, *self._routing(cell))
         self.cells.usd[cell], self.cells.replicas[cell] = price_of(cell, self.terms, self.table, self.cells)
         self.complete.add(cell)
         if self.cells.usd[cell] < np.inf and (self.best is None or precedes(cell, self.best, self.cells)):

@@ -20,7 +20,6 @@ def pool_case(problem: Problem, name: str, offer: Offer, mixture: PoolMixture, l
     return PoolCase(
         name=name,
         offer=offer,
-        mixture=mixture,
         arrival_rate_rps=problem.arrival_rate_rps * mixture.requests / float(problem.lengths.weight.sum()),
         max_context_tokens=limit_tokens,
     )

@@ -206,6 +206,6 @@ def _modelled(plan: FleetPlan, problem: Problem) -> list[int | None]:
     replicas: list[int | None] = []
     for pool, mixture in zip(plan.pools, mixtures, strict=True):
         case = pool_case(problem, pool.name, offer_of(problem, pool), mixture, pool.max_context_tokens)
-        sized = size_pool(problem, case)
+        sized = size_pool(problem, case, mixture)
         replicas.append(None if isinstance(sized, Unfit) else sized.replicas)
     return replicas

@@ -74,13 +74,12 @@ class Unfit:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class PoolCase:
-    """A pool to size.
+    """A pool to size, but for its requests, which are too many to be kept for every pool.
 
     Attributes
     ----------
     name : str
     offer : Offer
-    mixture : PoolMixture
     arrival_rate_rps : float
         Rate of the pool, 1/s.
     max_context_tokens : int
@@ -88,12 +87,11 @@ class PoolCase:
 
     name: str
     offer: Offer
-    mixture: PoolMixture
     arrival_rate_rps: float
     max_context_tokens: int
 
 
-def size_pool(problem: Problem, case: PoolCase) -> PoolPlan | Unfit:
+def size_pool(problem: Problem, case: PoolCase, mixture: PoolMixture) -> PoolPlan | Unfit:
     """Smallest pool that meets what the problem asks, with what it has beyond its load; or why there is none.
 
     Parameters
@@ -101,8 +99,10 @@ def size_pool(problem: Problem, case: PoolCase) -> PoolPlan | Unfit:
     problem : Problem
         Gives targets, cap, spares and the rest; its own lengths and rate do not matter here.
     case : PoolCase
+    mixture : PoolMixture
+        The pool's requests.
     """
-    work = fit_work(problem, case)
+    work = fit_work(problem, case, mixture)
     if isinstance(work, Unfit):
         return work
     required = PoolRequirements.of(problem, case.name, case.arrival_rate_rps)
@@ -112,13 +112,13 @@ def size_pool(problem: Problem, case: PoolCase) -> PoolPlan | Unfit:
     return describe_pool(problem, case, work, loaded)
 
 
-def fit_work(problem: Problem, case: PoolCase) -> RequestWork | Unfit:
+def fit_work(problem: Problem, case: PoolCase, mixture: PoolMixture) -> RequestWork | Unfit:
     """What a pool's requests ask of a replica; or why no number of replicas can be enough, found without the model."""
     profile, limit, name = case.offer.profile, case.max_context_tokens, case.name
     if profile.context_limit_tokens < limit:
         reason = f"{profile.name} holds {profile.context_limit_tokens:,} tokens, the {name} pool needs {limit:,}"
         return Unfit(binding="context limit", reason=reason)
-    required, mixture = PoolRequirements.of(problem, name, case.arrival_rate_rps), case.mixture
+    required = PoolRequirements.of(problem, name, case.arrival_rate_rps)
     coefficients = np.array(request_coefficients(profile))
     late = late_share(mixture.weight, mixture.prompt_tokens, coefficients, required.ttft_p99_s)
     if late > LATE_SHARE:
@@ -309,7 +309,6 @@ def resize_pool(problem: Problem, pool: PoolPlan, mixture: PoolMixture, loaded_r
     case = PoolCase(
         name=pool.name,
         offer=offer,
-        mixture=mixture,
         arrival_rate_rps=pool.arrival_rate_rps,
         max_context_tokens=pool.max_context_tokens,
     )

@@ -73,6 +73,6 @@ def _sized(problem: Problem, name: str, mixture: PoolMixture, limit: int) -> lis
     """A pool on each offer that can serve it; or why none can."""
     if mixture.requests <= 0:
         return f"the {name} pool gets no request: this is a fleet of fewer pools"
-    sized = [size_pool(problem, pool_case(problem, name, offer, mixture, limit)) for offer in problem.offers]
+    sized = [size_pool(problem, pool_case(problem, name, offer, mixture, limit), mixture) for offer in problem.offers]
     pools = [pool for pool in sized if isinstance(pool, PoolPlan)]
     return pools or "; ".join(pool.reason for pool in sized if isinstance(pool, Unfit))

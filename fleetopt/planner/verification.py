@@ -331,7 +331,7 @@ def _floor(pool: PoolPlan, mixture: PoolMixture, problem: Problem) -> int:
         return fewest_replicas(pool_work(problem, pool.profile, mixture), pool.arrival_rate_rps)
     lax = Slo(ttft_p99_s=_LAX * problem.slo.ttft_of(pool.name))
     case = pool_case(problem, pool.name, offer_of(problem, pool), mixture, pool.max_context_tokens)
-    sized = size_pool(replace(problem, slo=lax), case)
+    sized = size_pool(replace(problem, slo=lax), case, mixture)
     return pool.loaded_replicas if isinstance(sized, Unfit) else sized.loaded_replicas
 
 

@@ -34,9 +34,9 @@ def test_the_same_where_arrivals_are_bursty(problem):
     assert_found(problem)
 
 
-def smallest_by_counting(problem, case, most):
+def smallest_by_counting(problem, case, mixture, most):
     """Fewest loaded replicas that the full model accepts, counted up from one; None up to ``most``."""
-    work = fit_work(problem, case)
+    work = fit_work(problem, case, mixture)
     if isinstance(work, Unfit):
         return None
     required = PoolRequirements.of(problem, case.name, case.arrival_rate_rps)
@@ -68,4 +68,4 @@ def test_no_bound_is_above_what_the_full_model_accepts(problem):
         case = pool_case(problem, name, problem.offers[offer], mixture, limit)
         bound = table.loaded[pool]
         # Fewer than the bound have to fail, all of them; where it says that none will do, as many as one cares to try.
-        assert smallest_by_counting(problem, case, 20 if np.isinf(bound) else min(int(bound) - 1, 60)) is None
+        assert smallest_by_counting(problem, case, mixture, 20 if np.isinf(bound) else min(int(bound) - 1, 60)) is None

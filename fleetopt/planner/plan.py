@@ -1,5 +1,6 @@
 """What the planner answers."""
 
+import math
 from dataclasses import dataclass
 
 from fleetopt.profiles import GpuProfile
@@ -144,11 +145,19 @@ class SearchEffort:
     opened : int
         Those of them of which a pool was sized by the full model; the bounds ruled out the rest.
     pools_sized : int
+    boundaries_left_out : int
+        Distinct lengths that were not tried because they are too near to others: ``Problem.boundary_candidates``.
+    least_usd_left_out : float
+        What every fleet with one of these boundaries costs at least, USD/h: by their bounds, which may lie far below
+        what such a fleet costs. From the price of the plan on, nothing was lost. Infinite where none is feasible or
+        none was left out; 0 for fleets of three pools, which are too many to be bounded one by one.
     """
 
     cells: int
     opened: int
     pools_sized: int
+    boundaries_left_out: int = 0
+    least_usd_left_out: float = math.inf
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -396,6 +396,8 @@ TRACE_SCHEMA = pl.Schema(
         ("prompt_tokens", pl.Int64),
         ("output_tokens", pl.Int64),
         ("archetype", pl.String),
+        *((column.name, column.dtype) for column in OBSERVED),
     ]
 )
-"""Columns of ``requests.parquet``: arrival in UTC and in seconds from the first request, lengths, archetype."""
+"""Columns of ``requests.parquet``: arrival in UTC and in seconds from the first request, lengths, archetype, and what
+was observed of it, where the log holds that."""

@@ -1,74 +1,124 @@
 """Log files in, ``requests.parquet`` and ``quarantine.parquet`` out: what ``fleetopt ingest`` does."""
 
-import os
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import date, datetime
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 from uuid import uuid4
 
 import polars as pl
+import pyarrow.parquet as pq
 
 from fleetopt.errors import InputError
-from fleetopt.ingest.formats import DETECTION_BYTES, LogFormat, detect_format, get_format
-from fleetopt.ingest.lines import Tally, check_timezone, count_lines, read_lines
-from fleetopt.ingest.places import open_file
-from fleetopt.ingest.split import split_in_order
-from fleetopt.schemas import TRACE_SCHEMA
+from fleetopt.ingest.formats import (
+    DETECTION_BYTES,
+    LogFormat,
+    Sample,
+    detect_format,
+    get_format,
+    sample_of_lines,
+    sample_of_parquet,
+)
+from fleetopt.ingest.interpret import Interpretation
+from fleetopt.ingest.lines import check_timezone, count_lines
+from fleetopt.ingest.log_file import LogFile
+from fleetopt.ingest.parts import Parts, PartsWriter, add_records
+from fleetopt.ingest.reading import Tally, read_records
+from fleetopt.ingest.segments import ClockSegments
+from fleetopt.ingest.staging import Staged, quarantine_rows, stage
+from fleetopt.schemas import QUARANTINED_REQUESTS, TRACE_SCHEMA
 
 REQUESTS_FILE: Final = "requests.parquet"
 QUARANTINE_FILE: Final = "quarantine.parquet"
-QUARANTINE_COLUMNS: Final = ("file", "line_number", "byte_offset", "byte_length", "reason", "record_hash", "raw_text")
+QUARANTINE_SCHEMA: Final = pl.Schema(
+    {name: dtype for name, dtype in QUARANTINED_REQUESTS.schema.items() if name not in {"day", "source"}}
+)
 AUTO: Final = "auto"
+EXAMPLES: Final = 3
+"""Lines that are kept as examples of each reason."""
 
 OnProgress = Callable[[int, int], None]
 """Called with bytes read so far and bytes in all."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Balance:
-    """Where the lines went: ``lines == requests + duplicates + quarantined``."""
+    """Where the lines went: ``lines == requests + duplicates + quarantined``.
 
-    lines: int
-    requests: int
-    duplicates: int
-    quarantined: int
+    Attributes
+    ----------
+    lines, requests, duplicates, quarantined : int
+        Lines that hold several records count for each of them; headers and other lines that are no request are none.
+    unserved : dict
+        Outcome -> requests of it: failed, aborted, answered by a cache. They are no demand on GPUs and are not written.
+    clock_restarts : int
+        Times that a relative clock started again within a file.
+    finish_times : int
+        Requests whose arrival is their finish, for want of a duration.
+    examples : dict
+        Reason -> the places of the first lines with it, and their text where it cannot hold a prompt.
+    """
+
+    lines: int = 0
+    requests: int = 0
+    duplicates: int = 0
+    quarantined: int = 0
+    unserved: dict[str, int] = field(default_factory=dict)
+    clock_restarts: int = 0
+    finish_times: int = 0
+    examples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 
 class BalanceError(Exception):
     """Lines were lost or made up while reading: an error of ours, or a file that changed meanwhile."""
 
 
-def ingest_files(
-    files: list[Path],
-    format_name: str,
-    clock_start: datetime | None,
-    out: Path,
-    hash_key: bytes,
-    archetype: str = "all",
-    timezone: str = "UTC",
-    on_progress: OnProgress | None = None,
-) -> Balance:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """How `ingest_files` is to read.
+
+    Attributes
+    ----------
+    format_name : str
+        Name of a log format; ``auto`` tells it from each file's content.
+    timezone : str
+        IANA zone of times that carry none.
+    clock_start : datetime.datetime or None
+        Where a relative clock starts, with a zone.
+    hash_key : bytes
+        Key of all hashes, 1 to 64 bytes.
+    archetype : str
+        Traffic class of requests whose lines name none.
+    horizon_s : float
+        Lines with the same id repeat each other up to this far apart, s.
+    clock_restart_s : float
+        A relative clock that goes back by more than this has started again, s.
+    """
+
+    format_name: str = AUTO
+    timezone: str = "UTC"
+    clock_start: datetime | None = None
+    hash_key: bytes
+    archetype: str = "all"
+    horizon_s: float = 3600.0
+    clock_restart_s: float = 300.0
+
+
+def ingest_files(files: Sequence[Path], out: Path, reading: Reading, on_progress: OnProgress | None = None) -> Balance:
     """Read log files and write their requests, in order of arrival, and the lines that could not be used.
+
+    Memory does not grow with the files.
 
     Parameters
     ----------
-    files : list of pathlib.Path
-        Read as one source, in this order: byte-equal records of all of them count as one.
-    format_name : str
-        Name of a log format; ``auto`` tells it from each file's content.
-    clock_start : datetime.datetime or None
-        Where a relative clock starts, with a zone.
+    files : sequence of pathlib.Path
+        Read as one source: a record that another of them repeats counts once. Their order does not matter.
     out : pathlib.Path
         Directory of the two files; made if it is missing. Files of an earlier call are replaced.
-    hash_key : bytes
-        Key of the record hashes, 1 to 64 bytes.
-    archetype : str
-        Traffic class of the requests.
-    timezone : str
-        IANA zone of times that carry none.
+    reading : Reading
     on_progress : callable, optional
 
     Returns
@@ -80,100 +130,167 @@ def ingest_files(
     InputError
         If a file is missing, holds no line or no usable line, or its format cannot be told or read. Nothing is written.
     """
-    check_timezone(timezone)
+    check_timezone(reading.timezone)
     if not files:
         raise InputError("no file to read was named")
-    formats = [_format_of(file, format_name) for file in files]
-    sizes = [file.stat().st_size for file in files]
-    frames: list[pl.DataFrame] = []
-    for i, (file, log_format) in enumerate(zip(files, formats, strict=True)):
-        for frame in _read_file(file, log_format, timezone, clock_start, hash_key):
-            frames.append(frame)
-            if on_progress is not None:
-                end = frame.select((pl.col("byte_offset") + pl.col("byte_length")).last()).item()
-                on_progress(sum(sizes[:i]) + end, sum(sizes))
-    if on_progress is not None:
-        on_progress(sum(sizes), sum(sizes))
-    split = split_in_order(pl.concat(frames).with_columns(source=pl.lit("")))
-    trace = _trace(split.requests, archetype)
-    balance = Balance(sum(map(len, frames)), len(trace), sum(split.duplicates.values()), len(split.quarantined))
-    _write_both(out, split.quarantined.select(QUARANTINE_COLUMNS), trace)
-    return balance
-
-
-def _format_of(file: Path, format_name: str) -> LogFormat:
-    if file.is_dir():
-        raise InputError(f"{file}: is a directory; name the files in it")
-    with open_file(str(file)) as stream:
-        head = stream.read(DETECTION_BYTES)
-    if len(head) < DETECTION_BYTES and not head.removeprefix(b"\xef\xbb\xbf").strip():
-        raise InputError(f"{file}: no lines")
-    if format_name != AUTO:
-        return get_format(format_name)
-    try:
-        return detect_format(head)
-    except InputError as error:
-        raise InputError(f"{file}: {error}") from error
-
-
-def _read_file(
-    file: Path, log_format: LogFormat, timezone: str, clock_start: datetime | None, hash_key: bytes
-) -> Iterator[pl.DataFrame]:
-    tally = Tally()
-    n_usable, first_bad = 0, None
-    with open_file(str(file)) as stream:
-        for frame in read_lines(
-            stream,
-            file=str(file),
-            log_format=log_format,
-            timezone=timezone,
-            clock_start=clock_start,
-            hash_key=hash_key,
-            tally=tally,
-        ):
-            n_usable += frame["reason"].null_count()
-            if first_bad is None:
-                first_bad = next(frame.filter(pl.col("reason").is_not_null()).iter_rows(named=True), None)
-            yield frame
-    with open_file(str(file)) as stream:
-        n_lines = count_lines(stream) - tally.headers
-    if n_lines != tally.lines:
-        raise BalanceError(
-            f"{file}: {tally.lines} lines were read, {n_lines} are there; did the file change meanwhile?"
-        )
-    if n_lines == 0:
-        raise InputError(f"{file}: no lines")
-    if n_usable == 0 and first_bad is not None:
-        raise InputError(
-            f"{file}: none of {n_lines} lines could be used as format '{log_format.name}'; "
-            f"first reason: {first_bad['reason']} (line {first_bad['line_number']})"
-        )
-
-
-def _trace(requests: pl.DataFrame, archetype: str) -> pl.DataFrame:
-    arrival = pl.col("arrival_time")
-    return (
-        requests.sort("arrival_time", maintain_order=True)
-        .with_columns(
-            arrival_s=(arrival - arrival.min()).dt.total_microseconds() / 1e6,
-            archetype=pl.lit(archetype),
-        )
-        .select(TRACE_SCHEMA.names())
-    )
-
-
-def _write_both(out: Path, quarantine: pl.DataFrame, trace: pl.DataFrame) -> None:
-    """Write both files beside their places, then move them there; the requests last, so they never stand alone."""
+    logs = [_Log(file, reading) for file in files]
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise InputError(f"{out}: cannot be made a directory: {(error.strerror or '').lower()}") from error
+    balance, hashes = Balance(), {}
+    total, done = sum(log.size for log in logs), 0
+    with tempfile.TemporaryDirectory(prefix=".ingest-", dir=out) as folder:
+        with PartsWriter(Path(folder)) as writer:
+            for log in logs:
+                for position in log.read_into(writer, balance):
+                    if on_progress is not None:
+                        on_progress(done + position, total)
+                hashes[str(log.file)] = log.sha256
+                done += log.size
+            parts = writer.finish("parts")
+        if on_progress is not None:
+            on_progress(total, total)
+        _write(parts, out, reading, hashes, balance)
+    return balance
+
+
+class _Log:
+    """A file to read, its format told from its beginning."""
+
+    def __init__(self, file: Path, reading: Reading) -> None:
+        if file.is_dir():
+            raise InputError(f"{file}: is a directory; name the files in it")
+        self.file, self.reading = file, reading
+        with LogFile(str(file)) as log:
+            self.is_parquet = log.is_parquet
+            if log.is_parquet:
+                self.format = self._format(lambda: sample_of_parquet(log.stream))
+            else:
+                head = log.stream.read(DETECTION_BYTES)
+                if len(head) < DETECTION_BYTES and not head.removeprefix(b"\xef\xbb\xbf").strip():
+                    raise InputError(f"{file}: no lines")
+                self.format = self._format(lambda: sample_of_lines(head))
+        if self.format.mapping.time.is_relative and reading.clock_start is None:
+            raise InputError(
+                f"{file}: format '{self.format.name}' counts time from a start that its lines do not hold; "
+                "declare it (clock_start in the configuration, --start on the command line)"
+            )
+        self.size = file.stat().st_size
+        self.sha256 = ""
+
+    def _format(self, sample: Callable[[], Sample]) -> LogFormat:
+        if self.reading.format_name != AUTO:
+            return get_format(self.reading.format_name)
+        try:
+            return detect_format(sample())
+        except InputError as error:
+            raise InputError(f"{self.file}: {error}") from error
+
+    def read_into(self, writer: PartsWriter, balance: Balance) -> Iterator[int]:
+        """Read the file; yields how far it is, in bytes of the file as it lies."""
+        tally, n_usable, how = Tally(), 0, self._interpretation()
+        segments = None
+        if self.format.mapping.time.is_relative:
+            segments = ClockSegments(self.reading.clock_restart_s, ())
+        with LogFile(str(self.file)) as log:
+            records = read_records(
+                log.stream,
+                file=str(self.file),
+                log_format=self.format,
+                how=how,
+                segments=segments,
+                tally=tally,
+                is_parquet=log.is_parquet,
+            )
+            for rows in records:
+                n_usable += rows["reason"].null_count()
+                _keep_examples(rows, balance)
+                add_records(writer, rows)
+                yield log.position
+            self.sha256 = log.sha256()
+        balance.clock_restarts += 0 if segments is None else segments.restarts
+        self._check(tally, n_usable, balance)
+
+    def _interpretation(self) -> Interpretation:
+        reading = self.reading
+        return Interpretation(
+            timezone=reading.timezone,
+            clock_start=reading.clock_start,
+            time_is=None,
+            hash_key=reading.hash_key,
+            models=None,
+        )
+
+    def _check(self, tally: Tally, n_usable: int, balance: Balance) -> None:
+        if not self.is_parquet:
+            with LogFile(str(self.file)) as log:
+                n_lines = count_lines(log.stream)
+            if n_lines != tally.lines:
+                raise BalanceError(
+                    f"{self.file}: {tally.lines} lines were read, {n_lines} are there; did the file change meanwhile?"
+                )
+        if tally.records == 0:
+            raise InputError(f"{self.file}: no lines")
+        if n_usable == 0 and balance.examples:
+            reason, places = next((r, p) for r, p in balance.examples.items() if p[0]["file"] == str(self.file))
+            raise InputError(
+                f"{self.file}: none of {tally.records} lines could be used as format '{self.format.name}'; "
+                f"first reason: {reason} (line {places[0]['line_number']})"
+            )
+
+
+def _keep_examples(rows: pl.DataFrame, balance: Balance) -> None:
+    bad = rows.filter(pl.col("reason").is_not_null())
+    if bad.is_empty():
+        return
+    places = bad.select("reason", "file", "line_number", "byte_offset", "byte_length", "raw_text")
+    for place in places.group_by("reason", maintain_order=True).head(EXAMPLES).iter_rows(named=True):
+        kept = balance.examples.setdefault(place.pop("reason"), [])
+        if len(kept) < EXAMPLES:
+            kept.append(place)
+
+
+def _write(parts: Parts, out: Path, reading: Reading, hashes: dict[str, str], balance: Balance) -> None:
+    """Write both files beside their places, then move them there; the requests last, so they never stand alone."""
     with ExitStack() as leftovers:
-        moves = []
-        for name, frame in ((QUARANTINE_FILE, quarantine), (REQUESTS_FILE, trace)):
-            temporary = out / f".{name}.{os.getpid()}.{uuid4().hex}"
+        moves, writers = [], {}
+        for name, schema in ((QUARANTINE_FILE, QUARANTINE_SCHEMA), (REQUESTS_FILE, TRACE_SCHEMA)):
+            temporary = out / f".{name}.{uuid4().hex}"
             leftovers.callback(temporary.unlink, missing_ok=True)
-            frame.write_parquet(temporary)
+            arrow = schema.to_frame().to_arrow(compat_level=pl.CompatLevel.oldest()).schema
+            writers[name] = leftovers.enter_context(pq.ParquetWriter(temporary, arrow, compression="zstd"))
             moves.append((temporary, out / name))
+        start: datetime | None = None
+        for staged in stage(parts, date.min, horizon_s=reading.horizon_s):
+            _count(staged, balance)
+            if len(staged.requests):
+                start = start or staged.requests["arrival_time"][0]
+                _append(writers[REQUESTS_FILE], _trace(staged.requests, start, reading.archetype))
+            if len(staged.quarantined):
+                _append(writers[QUARANTINE_FILE], quarantine_rows(staged.quarantined, hashes))
+        for writer in writers.values():
+            writer.close()
         for temporary, target in moves:
             temporary.replace(target)
+
+
+def _append(writer: pq.ParquetWriter, rows: pl.DataFrame) -> None:
+    writer.write_table(rows.to_arrow(compat_level=pl.CompatLevel.oldest()))
+
+
+def _count(staged: Staged, balance: Balance) -> None:
+    balance.lines += staged.lines
+    balance.requests += len(staged.requests) + len(staged.unserved)
+    balance.duplicates += staged.duplicates
+    balance.quarantined += len(staged.quarantined)
+    for outcome, n in staged.unserved["outcome"].value_counts().iter_rows():
+        balance.unserved[outcome] = balance.unserved.get(outcome, 0) + n
+    balance.finish_times += int(staged.requests["is_finish_time"].sum())
+
+
+def _trace(requests: pl.DataFrame, start: datetime, archetype: str) -> pl.DataFrame:
+    return requests.with_columns(
+        arrival_s=(pl.col("arrival_time") - start).dt.total_microseconds() / 1e6,
+        archetype=pl.col("archetype").fill_null(archetype),
+    ).select(TRACE_SCHEMA.names())

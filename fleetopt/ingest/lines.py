@@ -198,9 +198,7 @@ def derive_key(hash_key: bytes, purpose: bytes) -> bytes:
     return hashlib.blake2b(key=hash_key, digest_size=_KEY_BYTES, person=purpose).digest()
 
 
-def keyed_hashes(
-    data: np.ndarray, start: np.ndarray, end: np.ndarray, key: bytes
-) -> tuple[np.ndarray, np.ndarray]:
+def keyed_hashes(data: np.ndarray, start: np.ndarray, end: np.ndarray, key: bytes) -> tuple[np.ndarray, np.ndarray]:
     """Hash stretches of bytes by SipHash-2-4-128 (Aumasson and Bernstein, 2012).
 
     Parameters

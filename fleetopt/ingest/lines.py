@@ -2,7 +2,7 @@
 
 Lines end with LF or CRLF, the last one need not end, and blank ones are no records. Where fields of CSV may be quoted,
 a record is the shortest run of whole lines that RFC 4180 can read (a quote opens a field only at its beginning, and
-after the one that closes it the field is at its end). If there is none, because a quote stands elsewhere or is not
+after the one that closes it the field is at its end), a byte order mark before it passed. If there is none, because a quote stands elsewhere or is not
 closed before the file ends or the record is longer than `MAX_LINE_BYTES`, then the first line alone is a record with
 fault ``bad_quotes`` and reading goes on at the next line; so a broken record costs its own lines only.
 

@@ -182,9 +182,11 @@ def _quoted_field_end(data, place, stop):
 def _record_end(data, start, stop, delimiter):
     """How a record that begins at start ends before the stop: what is known of it, and the place of its line end.
 
-    The stop is as a byte that could be any; so a record that ends there is undecided.
+    The stop is as a byte that could be any; so a record that ends there is undecided. A byte order mark before the
+    record is passed, since files that were joined have them before their headers.
     """
-    place = start
+    has_mark = start + 3 <= stop and data[start] == 0xEF and data[start + 1] == 0xBB and data[start + 2] == 0xBF
+    place = start + 3 if has_mark else start
     while True:
         if place < stop and data[place] == _QUOTE:
             place = _quoted_field_end(data, place + 1, stop)

@@ -111,7 +111,7 @@ def without_end(text):
 def slow_records(data, longest, *, quoted=False, delimiter=","):
     """Read a line at a time; of CSV with quotes, try longer and longer runs of lines until one can be read."""
     field = rb'(?:"(?:[^"]|"")*"|[^"\n%s]*)' % delimiter.encode()
-    readable = re.compile(rb"%s(?:%s%s)*" % (field, delimiter.encode(), field))
+    readable = re.compile(rb"(?:%s)?%s(?:%s%s)*" % (MARK, field, delimiter.encode(), field))
     physical = list(physical_lines(data))
     while physical:
         number, offset, line = physical[0]

@@ -1,6 +1,7 @@
 """What a log's fields mean: which path holds which quantity, in which unit. Declared by formats and by users."""
 
 from dataclasses import dataclass, fields
+from datetime import datetime
 from typing import Literal
 
 Paths = tuple[str, ...]
@@ -22,11 +23,14 @@ class TimeField:
         number (with or without decimals) since 1970, or since the start of a relative clock; else a strptime pattern.
     is_relative : bool
         Whether it counts from a start that the lines do not hold.
+    epoch : datetime.datetime, optional
+        What a number counts from, with its zone, where that is not 1970.
     """
 
     paths: Paths
     unit: str = "iso"
     is_relative: bool = False
+    epoch: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,7 +98,7 @@ class Mapping:
         Labels. Tenant and session are stored as keyed hashes only.
     status : StatusField, optional
     error : tuple of str
-        A value here (not null, not empty) means that the request failed.
+        A value here (not null, false or empty) means that the request failed.
     cache_hit : tuple of str
         True here (true, 1, "true", "True") means that no GPU was asked.
     only_when : tuple of Condition

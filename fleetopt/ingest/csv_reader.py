@@ -12,7 +12,7 @@ import numpy as np
 
 from fleetopt.ingest.fields import MISSING, Fields
 from fleetopt.ingest.formats.definition import Csv
-from fleetopt.ingest.kernels.csv import find_fields, find_quoted_fields, find_text
+from fleetopt.ingest.kernels.csv import find_fields, find_names, find_quoted_fields
 from fleetopt.ingest.records import FAULT_CODE, Batch
 
 _BYTE_ORDER_MARK: Final = "\ufeff"
@@ -74,7 +74,7 @@ class CsvReader:
     def __init__(self, container: Csv, paths: tuple[str, ...]) -> None:
         self._container = container
         self._paths = paths
-        self._rarest = np.frombuffer(max(container.header, key=len).encode(), np.uint8)
+        self._longest = np.frombuffer(max(container.header, key=len).encode(), np.uint8)
         delimiter = re.escape(container.delimiter)
         self._field = re.compile(rf'(?:^|{delimiter})(?:"((?:[^"]|"")*)"|([^"{delimiter}]*))')
         self._layout: _Layout | None = None
@@ -94,8 +94,8 @@ class CsvReader:
         return partial(self._find, batch, sections, np.array(headers, np.int64))
 
     def _candidates(self, batch: Batch) -> list[int]:
-        """Records in which the longest name of the header stands."""
-        places = find_text(batch.data, self._rarest)
+        """Records in which the longest name of the header may be a field."""
+        places = find_names(batch.data, self._longest, ord(self._container.delimiter))
         if not len(places) or not len(batch):
             return []
         rows = np.unique(np.searchsorted(batch.start, places, side="right") - 1)

@@ -1,10 +1,12 @@
 """From the bytes of a file to records: where each one stands, its keyed hash, and what is wrong with its bytes.
 
 Lines end with LF or CRLF, the last one need not end, and blank ones are no records. Where fields of CSV may be quoted,
-a record is the shortest run of whole lines that RFC 4180 can read (a quote opens a field only at its beginning, and
-after the one that closes it the field is at its end), a byte order mark before it passed. If there is none, because a quote stands elsewhere or is not
-closed before the file ends or the record is longer than `MAX_LINE_BYTES`, then the first line alone is a record with
-fault ``bad_quotes`` and reading goes on at the next line; so a broken record costs its own lines only.
+a record is the shortest run of whole lines that RFC 4180 can read, a byte order mark before it passed: a quote opens a
+field only at its beginning, and the one that closes it is at the field's end. If there is none, because a quote stands
+elsewhere or is not closed before the file ends or the record is longer than `MAX_LINE_BYTES`, then the first line alone
+is a record with fault ``bad_quotes`` and reading goes on at the next line; so a broken record costs its own lines only.
+No quote may stand within an unquoted field for this reason too: a line that leaves a field open then has an odd number
+of quotes, the next such line closes it or breaks the record, and no byte is looked at more than a few times.
 
 What a record is depends on the bytes of the file alone, not on how many are read at a time.
 """
@@ -171,11 +173,11 @@ def count_lines(stream: BinaryIO) -> int:
         text = np.frombuffer(block.translate(None, _BLANKS_WITHIN_LINES), dtype=np.uint8)
         if len(text):
             is_end = text == _LINE_FEED
-            count += np.count_nonzero(is_end[1:] > is_end[:-1]) + bool(is_open and is_end[0])
+            count += int(np.count_nonzero(is_end[1:] > is_end[:-1])) + bool(is_open and is_end[0])
             is_open = not is_end[-1]
         block = stream.read(_COUNTED_BYTES)
         if not block:
-            return int(count + is_open)
+            return count + is_open
 
 
 def derive_key(hash_key: bytes, purpose: bytes) -> bytes:

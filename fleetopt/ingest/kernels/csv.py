@@ -7,10 +7,10 @@ import numpy as np
 from numba import njit
 
 from fleetopt.ingest.fields import ESCAPED, MISSING, NULL, TEXT
-from fleetopt.ingest.kernels.words import ONES, every_zero_byte, first_bytes, last_word, lowest, word_at
+from fleetopt.ingest.kernels.words import ONES, every_zero_byte, find_byte, first_bytes, last_word, lowest, word_at
 from fleetopt.ingest.records import FAULT_CODE
 
-_QUOTE = 34
+_LINE_FEED, _RETURN, _QUOTE, _LAST_OF_MARK = 10, 13, 34, 0xBF
 _NOT_WANTED = -1
 _HIGH = np.uint64(0x80)
 _WRONG_FIELD_COUNT, _BAD_QUOTES = FAULT_CODE["wrong_field_count"], FAULT_CODE["bad_quotes"]
@@ -27,23 +27,42 @@ def _has_both(data, place, first, last, distance):
     return found != 0
 
 
+@njit(nogil=True)
+def _is_edge(data, place, step, delimiter):
+    """Whether a field may begin behind a place (step -1) or end before it (step 1), by the byte that is there."""
+    if not 0 <= place < data.size or data[place] == delimiter or data[place] == _LINE_FEED:
+        return True
+    return data[place] == (_RETURN if step > 0 else _LAST_OF_MARK)
+
+
+@njit(nogil=True)
+def _is_field(data, start, stop, delimiter):
+    """Whether bytes look like a whole field, in quotes or not."""
+    for step, place in ((-1, start - 1), (1, stop)):
+        if _is_edge(data, place, step, delimiter):
+            continue
+        if data[place] != _QUOTE or not _is_edge(data, place + step, step, delimiter):
+            return False
+    return True
+
+
 @njit(cache=True, nogil=True)
-def find_text(data, text):
-    """Places of a text in bytes, int64[n].
+def find_names(data, name, delimiter):
+    """Places of a name that may be a whole field of CSV, int64[n].
 
     Whole blocks that do not hold its first and last byte at the right distance are passed (W. Mula, 2016).
     """
     places = [np.int64(0) for _ in range(0)]
-    place, last = 0, data.size - text.size
+    place, last = 0, data.size - name.size
     while place <= last:
-        if place + _BLOCK <= last + 1 and not _has_both(data, place, text[0], text[-1], text.size - 1):
+        if place + _BLOCK <= last + 1 and not _has_both(data, place, name[0], name[-1], name.size - 1):
             place += _BLOCK
             continue
         for start in range(place, min(place + _BLOCK, last + 1)):
             k = 0
-            while k < text.size and data[start + k] == text[k]:
+            while k < name.size and data[start + k] == name[k]:
                 k += 1
-            if k == text.size:
+            if k == name.size and _is_field(data, start, start + k, delimiter):
                 places.append(start)
         place += _BLOCK
     return np.array(places, np.int64)
@@ -93,25 +112,15 @@ def find_fields(data, start, end, fault, rows, delimiter, slots, starts, ends, k
 
 
 @njit(nogil=True)
-def _put(column, i, start, stop, slots, starts, ends, kinds):
-    slot = slots[column] if column < slots.size else _NOT_WANTED
-    if slot >= 0:
-        starts[slot, i], ends[slot, i] = start, stop
-        kinds[slot, i] = TEXT if stop > start else NULL
-
-
-@njit(nogil=True)
 def _closing_quote(data, place, stop):
     """Place of the quote that closes a field, or the stop, and whether a doubled one stands before it."""
     has_doubled = False
-    while place < stop:
-        if data[place] == _QUOTE:
-            if place + 1 == stop or data[place + 1] != _QUOTE:
-                break
-            has_doubled = True
-            place += 1
-        place += 1
-    return min(place, stop), has_doubled
+    while True:
+        place = find_byte(data, place, stop, _QUOTE)
+        if place + 1 >= stop or data[place + 1] != _QUOTE:
+            return place, has_doubled
+        has_doubled = True
+        place += 2
 
 
 @njit(nogil=True)
@@ -119,13 +128,13 @@ def _find_quoted(data, i, start, stop, delimiter, slots, starts, ends, kinds):
     """Fault of one record, 0 for none."""
     place, column = start, 0
     while True:
-        field = place
+        field, kind = place, TEXT
         if place < stop and data[place] == _QUOTE:
-            place, has_doubled = _closing_quote(data, place + 1, stop)
-            _put(column, i, field + 1, place, slots, starts, ends, kinds)
-            if has_doubled and column < slots.size and slots[column] >= 0:
-                kinds[slots[column], i] = ESCAPED
-            place += 1
+            field += 1
+            end, has_doubled = _closing_quote(data, field, stop)
+            if has_doubled:
+                kind = ESCAPED
+            place = end + 1
             if place > stop or (place < stop and data[place] != delimiter):
                 return _BAD_QUOTES
         else:
@@ -133,7 +142,11 @@ def _find_quoted(data, i, start, stop, delimiter, slots, starts, ends, kinds):
                 if data[place] == _QUOTE:
                     return _BAD_QUOTES
                 place += 1
-            _put(column, i, field, place, slots, starts, ends, kinds)
+            end = place
+        slot = slots[column] if column < slots.size else _NOT_WANTED
+        if slot >= 0:
+            starts[slot, i], ends[slot, i] = field, end
+            kinds[slot, i] = kind if end > field else NULL
         column += 1
         if place == stop:
             return 0 if column == slots.size else _WRONG_FIELD_COUNT

@@ -7,10 +7,10 @@ import numpy as np
 from numba import njit
 
 from fleetopt.ingest.kernels.siphash import add_word, begin, finish, siphash
-from fleetopt.ingest.kernels.words import HIGHS, ONES, first_bytes, last_word, lowest, word_at, zero_bytes
+from fleetopt.ingest.kernels.words import HIGHS, ONES, find_byte, first_bytes, last_word, lowest, word_at, zero_bytes
 from fleetopt.ingest.records import FAULT_CODE
 
-_LINE_FEED, _RETURN, _QUOTE = 10, 13, 34
+_LINE_FEED, _RETURN, _SPACE, _QUOTE = 10, 13, 32, 34
 _LINE_FEEDS = np.uint64(_LINE_FEED) * ONES
 _NUL_BYTE, _NOT_UTF8, _BAD_QUOTES = FAULT_CODE["nul_byte"], FAULT_CODE["not_utf8"], FAULT_CODE["bad_quotes"]
 _GOOD, _BAD, _UNDECIDED = 0, 1, 2
@@ -32,38 +32,37 @@ def count_line_ends(data):
 def _is_blank(data, start, stop):
     for i in range(start, stop):
         byte = data[i]
-        if byte != 32 and not 9 <= byte <= 13:
+        if byte != _SPACE and not 9 <= byte <= 13:
             return False
     return True
 
 
 @njit(nogil=True)
+def _sequence(lead):
+    """Bytes that follow a lead byte of UTF-8, -1 for none that may lead, and the limits of the first of them.
+
+    The Unicode Standard 15, table 3-7, which is what Python's decoder takes.
+    """
+    if lead < 0x80:
+        return 0, 0x80, 0xBF
+    if 0xC2 <= lead <= 0xDF:
+        return 1, 0x80, 0xBF
+    if 0xE0 <= lead <= 0xEF:
+        return 2, 0xA0 if lead == 0xE0 else 0x80, 0x9F if lead == 0xED else 0xBF
+    if 0xF0 <= lead <= 0xF4:
+        return 3, 0x90 if lead == 0xF0 else 0x80, 0x8F if lead == 0xF4 else 0xBF
+    return -1, 0x80, 0xBF
+
+
+@njit(nogil=True)
 def _is_utf8(data, start, stop):
-    """Whether bytes are UTF-8: The Unicode Standard 15, table 3-7, which is what Python's decoder takes."""
     i = start
     while i < stop:
-        byte = data[i]
+        more, low, high = _sequence(data[i])
         i += 1
-        if byte < 0x80:
+        if more == 0:
             continue
-        lowest_second, highest_second = 0x80, 0xBF
-        if 0xC2 <= byte <= 0xDF:
-            more = 1
-        elif 0xE0 <= byte <= 0xEF:
-            more = 2
-            if byte == 0xE0:
-                lowest_second = 0xA0
-            elif byte == 0xED:
-                highest_second = 0x9F
-        elif 0xF0 <= byte <= 0xF4:
-            more = 3
-            if byte == 0xF0:
-                lowest_second = 0x90
-            elif byte == 0xF4:
-                highest_second = 0x8F
-        else:
-            return False
-        if i + more > stop or not lowest_second <= data[i] <= highest_second:
+        if more < 0 or i + more > stop or not low <= data[i] <= high:
             return False
         for k in range(i + 1, i + more):
             if not 0x80 <= data[k] <= 0xBF:
@@ -72,11 +71,39 @@ def _is_utf8(data, start, stop):
     return True
 
 
+@njit(nogil=True)
+def _read_to_line_end(data, first, key_0, key_1):
+    """Go on from the first byte of a line to its end.
+
+    The words that are searched for the line end are at once those that are hashed: both begin with the line.
+
+    Returns
+    -------
+    int
+        Place of the line end, or of that of the data.
+    v0, v1, v2, v3, word : uint64
+        State of the hash before the last word, and that word, whatever stands in it behind the line end.
+    any_bit, any_zero : uint64
+        All the words before it, and the marks of bytes in them that are zero.
+    """
+    v0, v1, v2, v3 = begin(key_0, key_1)
+    any_bit, any_zero, place = np.uint64(0), np.uint64(0), first
+    while place + 8 <= data.size:
+        word = word_at(data, place)
+        marks = zero_bytes(word ^ _LINE_FEEDS)
+        if marks:
+            return place + lowest(marks), v0, v1, v2, v3, word, any_bit, any_zero
+        any_bit |= word
+        any_zero |= zero_bytes(word)
+        v0, v1, v2, v3 = add_word(v0, v1, v2, v3, word)
+        place += 8
+    word = last_word(data, place, data.size)
+    return find_byte(data, place, data.size, _LINE_FEED), v0, v1, v2, v3, word, any_bit, any_zero
+
+
 @njit(cache=True, nogil=True)
 def split_lines(data, key_0, key_1, start, end, line, high, low, fault):
     """Find the lines that are not blank, hash them and look at their bytes, in one pass.
-
-    The words that are searched for a line end are at once those that are hashed: both begin with the line.
 
     Parameters
     ----------
@@ -92,67 +119,45 @@ def split_lines(data, key_0, key_1, start, end, line, high, low, fault):
     int
         How many were written.
     """
-    n, n_ends, place = 0, 0, 0
-    while place < data.size:
-        first = place
-        v0, v1, v2, v3 = begin(key_0, key_1)
-        any_bit, any_zero = np.uint64(0), np.uint64(0)
-        while place + 8 <= data.size:
-            word = word_at(data, place)
-            marks = zero_bytes(word ^ _LINE_FEEDS)
-            if marks:
-                size = lowest(marks)
-                break
-            any_bit |= word
-            any_zero |= zero_bytes(word)
-            v0, v1, v2, v3 = add_word(v0, v1, v2, v3, word)
-            place += 8
-        else:
-            word = last_word(data, place, data.size)
-            size = 0
-            while place + size < data.size and data[place + size] != _LINE_FEED:
-                size += 1
-        stop = place + size
-        place = stop + 1
-        has_return = stop > first and data[stop - 1] == _RETURN
-        if has_return:
-            stop -= 1
-            size -= 1
-        if stop == first or (data[first] <= 32 and _is_blank(data, first, stop)):
-            n_ends += 1
+    n, n_ends, after = 0, 0, 0
+    while after < data.size:
+        first = after
+        stop, v0, v1, v2, v3, word, any_bit, any_zero = _read_to_line_end(data, first, key_0, key_1)
+        after, size = stop + 1, (stop - first) & 7
+        if stop > first and data[stop - 1] == _RETURN:
+            stop, size = stop - 1, size - 1
+        n_ends += 1
+        if stop == first or (data[first] <= _SPACE and _is_blank(data, first, stop)):
             continue
+        start[n], end[n], line[n] = first, stop, n_ends - 1
         if size < 0:  # the return was the last byte of a word that is hashed already
             high[n], low[n] = siphash(data, first, stop, key_0, key_1)
         else:
             kept = first_bytes(size)
-            word &= kept
-            any_bit |= word
+            any_bit |= word & kept
             any_zero |= zero_bytes(word | ~kept)
-            high[n], low[n] = finish(v0, v1, v2, v3, word, stop - first)
-        start[n], end[n], line[n] = first, stop, n_ends
+            high[n], low[n] = finish(v0, v1, v2, v3, word & kept, stop - first)
         fault[n] = 0
         if any_zero:
             fault[n] = _NUL_BYTE
         elif any_bit & HIGHS and not _is_utf8(data, first, stop):
             fault[n] = _NOT_UTF8
         n += 1
-        n_ends += 1
     return n
 
 
 @njit(nogil=True)
 def _fault(data, start, stop):
-    for i in range(start, stop):
-        if data[i] == 0:
-            return _NUL_BYTE
-    return 0 if _is_utf8(data, start, stop) else _NOT_UTF8
-
-
-@njit(nogil=True)
-def _line_end(data, place):
-    while place < data.size and data[place] != _LINE_FEED:
-        place += 1
-    return place
+    any_bit, any_zero, place = np.uint64(0), np.uint64(0), start
+    while place + 8 <= stop:
+        word = word_at(data, place)
+        any_bit |= word
+        any_zero |= zero_bytes(word)
+        place += 8
+    word = last_word(data, place, stop)
+    if any_zero | zero_bytes(word | ~first_bytes(stop - place)):
+        return _NUL_BYTE
+    return _NOT_UTF8 if (any_bit | word) & HIGHS and not _is_utf8(data, start, stop) else 0
 
 
 @njit(nogil=True)
@@ -167,14 +172,12 @@ def _quoted_field_end(data, place, stop):
     A quote at the stop is not known to close: another may follow it. So it does not count as found.
     """
     while place < stop:
-        if data[place] != _QUOTE:
-            place += 1
-        elif place + 1 == stop:
-            return -1
-        elif data[place + 1] == _QUOTE:
-            place += 2
-        else:
+        place = find_byte(data, place, stop, _QUOTE)
+        if place + 1 >= stop:
+            break
+        if data[place + 1] != _QUOTE:
             return place + 1
+        place += 2
     return -1
 
 
@@ -211,7 +214,7 @@ def _record_end(data, start, stop, delimiter):
 @njit(nogil=True)
 def _next_record(data, start, delimiter, longest, is_last):
     """Whether the record that begins at start is good, bad or undecided, its end, and where the next one begins."""
-    line_end = _line_end(data, start)
+    line_end = find_byte(data, start, data.size, _LINE_FEED)
     if line_end == data.size or _without_return(data, start, line_end) - start > longest:
         return _UNDECIDED, start, start
     farthest = start + longest + 2
@@ -261,7 +264,7 @@ def split_quoted(data, delimiter, longest, key_0, key_1, start, end, line, high,
                 fault[n] = _BAD_QUOTES
             n += 1
         while place < after:
-            line_end = _line_end(data, place)
+            line_end = find_byte(data, place, data.size, _LINE_FEED)
             n_lines += not _is_blank(data, place, line_end)
             n_ends += 1
             place = line_end + 1

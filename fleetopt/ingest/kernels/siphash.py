@@ -1,7 +1,7 @@
 """SipHash-2-4 with 128 bits: a keyed hash that is fast for short inputs.
 
-J.-P. Aumasson and D. J. Bernstein (2012), SipHash: a fast short-input PRF; the 128-bit output is that of their reference
-code.
+J.-P. Aumasson and D. J. Bernstein (2012), SipHash: a fast short-input PRF; the output of 128 bits is that of their
+reference code.
 """
 
 # mypy: ignore-errors

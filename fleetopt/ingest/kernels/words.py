@@ -53,3 +53,17 @@ def lowest(marks):
 def first_bytes(count):
     """Mask of the first 0 to 7 bytes."""
     return (np.uint64(1) << np.uint64(8 * count)) - np.uint64(1)
+
+
+@njit(nogil=True)
+def find_byte(data, place, stop, byte):
+    """Place of the first such byte from a place on, or the stop."""
+    pattern = np.uint64(byte) * ONES
+    while place + 8 <= stop:
+        marks = zero_bytes(word_at(data, place) ^ pattern)
+        if marks:
+            return place + lowest(marks)
+        place += 8
+    while place < stop and data[place] != byte:
+        place += 1
+    return place

@@ -1,4 +1,4 @@
-"""Fields of CSV by the names in headers: spans, kinds, faults and keys, in files cut anywhere, against a slow reading."""
+"""Fields of CSV by the names in headers, their faults and keys, in files cut anywhere, against a slow reading."""
 
 import csv
 import io
@@ -149,7 +149,9 @@ def test_another_delimiter():
 def test_a_header_among_many_lines_is_found_wherever_it_stands():
     """The search passes blocks of bytes at a time; a header may stand at any place of them."""
     for n in range(0, 300, 7):
-        rows = read(b"x" * n + b"\nContextTokens,TIMESTAMP,GeneratedTokens\n1,2,3\n" + b"y" * n, Csv(header=AZURE), AZURE)
+        rows = read(
+            b"x" * n + b"\nContextTokens,TIMESTAMP,GeneratedTokens\n1,2,3\n" + b"y" * n, Csv(header=AZURE), AZURE
+        )
         assert values(rows, AZURE)[-2 if n else -1] == ("2", "1", "3")
 
 
@@ -194,7 +196,28 @@ def fields_of(text, container):
 
 
 _PIECES = st.sampled_from(
-    ["\n", "\n", "\r\n", ",", ",", ",", ";", '"', '""', '",', ',"', "a", "b", "1", "é", " ", "\ufeff", "12345678", "\r", "\0"]
+    [
+        "\n",
+        "\n",
+        "\r\n",
+        ",",
+        ",",
+        ",",
+        ";",
+        '"',
+        '""',
+        '",',
+        ',"',
+        "a",
+        "b",
+        "1",
+        "é",
+        " ",
+        "\ufeff",
+        "12345678",
+        "\r",
+        "\0",
+    ]
 )
 _HEADERS = st.sampled_from(["a,b\n", "b,x,a\n", '"a","b"\n', "\ufeffa,b,b2\r\n", "a,b,c,c\n", "b;a\n", "a,b,a\n"])
 _FILES = st.lists(st.one_of(_PIECES, _PIECES, _PIECES, _HEADERS), max_size=40).map("".join)

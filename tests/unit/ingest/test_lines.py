@@ -161,7 +161,9 @@ def test_the_hash_is_that_of_the_reference_code():
 
 
 @settings(max_examples=100, deadline=None)
-@given(data=st.binary(max_size=300), key=st.binary(min_size=16, max_size=16), cuts=st.tuples(*[st.integers(0, 300)] * 2))
+@given(
+    data=st.binary(max_size=300), key=st.binary(min_size=16, max_size=16), cuts=st.tuples(*[st.integers(0, 300)] * 2)
+)
 def test_hashes_of_stretches_against_plain_python(data, key, cuts):
     start, end = sorted(min(cut, len(data)) for cut in cuts)
     high, low = keyed_hashes(np.frombuffer(data, np.uint8), np.array([start]), np.array([end]), key)
@@ -354,14 +356,35 @@ def test_many_stray_quotes_cost_time_that_follows_the_size_of_the_file():
 
 
 _QUOTED_PIECES = st.sampled_from(
-    [b"\n", b"\n", b"\r\n", b"\r", b" ", b'"', b'"', b'""', b",", b",", b';"', b'",', b',"', b"ab", b"\0", b"\xff", MARK]
+    [
+        b"\n",
+        b"\n",
+        b"\r\n",
+        b"\r",
+        b" ",
+        b'"',
+        b'"',
+        b'""',
+        b",",
+        b",",
+        b';"',
+        b'",',
+        b',"',
+        b"ab",
+        b"\0",
+        b"\xff",
+        MARK,
+    ]
 )
 _QUOTED_FILES = st.lists(_QUOTED_PIECES, max_size=30).map(b"".join)
 
 
 @settings(max_examples=500, deadline=None)
 @given(
-    data=_QUOTED_FILES, batch_bytes=st.integers(1, 60), longest=st.integers(2, 60), delimiter=st.sampled_from([",", ";"])
+    data=_QUOTED_FILES,
+    batch_bytes=st.integers(1, 60),
+    longest=st.integers(2, 60),
+    delimiter=st.sampled_from([",", ";"]),
 )
 def test_any_quotes_are_read_as_the_slow_reading_does(data, batch_bytes, longest, delimiter):
     with mock.patch.object(lines, "MAX_LINE_BYTES", longest):

@@ -17,6 +17,16 @@ _NO_DATE, _NO_OFFSET = -(10**9), -10_000
 _SECOND_US = 1_000_000
 _DAY_US = 86_400 * _SECOND_US
 
+# Eight bytes as one number; the first is the lowest.
+_HIGHS = np.uint64(0x8080808080808080)
+_ZEROS = np.uint64(0x3030303030303030)
+_ZERO_CLOCK = np.uint64(0x30303A30303A3030)
+_ABOVE_NINE = np.uint64(0x7676767676767676)
+_ABOVE_CLOCK = np.uint64(0x76767F76767F7676)
+_FIRST_SEVEN = np.uint64(0x00FFFFFFFFFFFFFF)
+_PAIRS = np.uint64(0x00FF00FF00FF00FF)
+_FOURS = np.uint64(0x0000FFFF0000FFFF)
+
 
 @njit(nogil=True, inline="always")
 def _two_digits(data, place):
@@ -51,22 +61,28 @@ def _date(data, place):
     return _days(century * 100 + year, month, day)
 
 
-@njit(nogil=True)
-def _is_same(data, one, other, n_bytes):
-    for k in range(n_bytes):  # noqa: SIM110  # Numba compiles a loop
-        if data[one + k] != data[other + k]:
-            return False
-    return True
+@njit(nogil=True, inline="always")
+def _word(data, place):
+    """Eight bytes, little-endian."""
+    i = np.uint64(place)
+    word = np.uint64(data[i])
+    for k in range(1, 8):
+        word |= np.uint64(data[i + np.uint64(k)]) << np.uint64(8 * k)
+    return word
 
 
-@njit(nogil=True)
+@njit(nogil=True, inline="always")
 def _clock(data, place):
     """Read a separator and HH:MM:SS as seconds, or -1."""
-    hour, minute, second = _two_digits(data, place + 1), _two_digits(data, place + 4), _two_digits(data, place + 7)
     if data[place] != 32 and data[place] != 84:
         return np.int64(-1)
-    if data[place + 3] != 58 or data[place + 6] != 58 or hour < 0 or minute < 0 or second < 0:
+    digits = _word(data, place + 1) ^ _ZERO_CLOCK
+    if ((digits + _ABOVE_CLOCK) | digits) & _HIGHS:
         return np.int64(-1)
+    # In every byte the number that it and the one before it make.
+    pairs = digits * np.uint64(10) + (digits >> np.uint64(8))
+    hour, minute = np.int64(pairs & np.uint64(255)), np.int64(pairs >> np.uint64(24) & np.uint64(255))
+    second = np.int64(pairs >> np.uint64(48) & np.uint64(255))
     if hour > 23 or minute > 59 or second > 59:
         return np.int64(-1)
     return hour * 3600 + minute * 60 + second
@@ -96,6 +112,14 @@ def _offset_minutes(data, place, stop):
 def _fraction(data, place, stop):
     """Read decimals of a second behind their point, us; where they end, 0 if they are none or too many."""
     value_us, weight, first = np.int64(0), np.int64(_SECOND_US // 10), place
+    if stop - place == 7 and stop < data.size:
+        # Seven decimals at once: D. Lemire (2022), on numbers of eight digits; the eighth is made a zero.
+        digits = (_word(data, place) ^ _ZEROS) & _FIRST_SEVEN
+        if not ((digits + _ABOVE_NINE) | digits) & _HIGHS:
+            pairs = (digits * np.uint64(10) + (digits >> np.uint64(8))) & _PAIRS
+            fours = (pairs * np.uint64(100) + (pairs >> np.uint64(16))) & _FOURS
+            eight = np.int64((fours * np.uint64(10_000) + (fours >> np.uint64(32))) & np.uint64(0xFFFFFFFF))
+            return eight // 100, stop
     while place < stop and 48 <= data[place] <= 57:
         value_us += weight * (np.int64(data[place]) - 48)
         weight //= 10
@@ -133,7 +157,7 @@ def read_iso_times(data, start, end, kind, time_us, is_local, found):
     -------
     Number of local times.
     """
-    n_local, date_at, days = 0, np.int64(-1), np.int64(0)
+    n_local, date, day, days = 0, np.uint64(0), np.int64(-1), np.int64(0)
     for i in range(start.size):
         place, stop = start[i], end[i]
         time_us[i], is_local[i], found[i] = 0, False, UNREADABLE
@@ -141,8 +165,10 @@ def read_iso_times(data, start, end, kind, time_us, is_local, found):
             found[i] = ABSENT
         elif kind[i] == _TEXT and stop - place >= _SECONDS_END:
             # Most lines are of the day of the line before.
-            if date_at < 0 or not _is_same(data, place, date_at, _DATE_BYTES):
-                date_at, days = place, _date(data, place)
+            word = _word(data, place)
+            ending = np.int64(data[place + 8]) << 8 | np.int64(data[place + 9])
+            if word != date or ending != day:
+                date, day, days = word, ending, _date(data, place)
             is_time, time, has_no_zone = _time(data, place + _DATE_BYTES, stop, days)
             if is_time and days != _NO_DATE:
                 time_us[i], is_local[i], found[i] = time, has_no_zone, READ

@@ -21,9 +21,9 @@ class JsonReader:
     A record is read if it is one JSON object by RFC 8259 (which has no NaN and no Infinity), nested at most
     `fleetopt.ingest.kernels.json_grammar.MAX_DEPTH` deep; else it has the fault ``not_json`` or ``not_an_object``.
 
-    Objects must name a field only once, and its meaning is unclear where they do not: if a key on the way to a wanted
-    field, or its own, stands twice in an object, or if keys with dots and nested objects both lead to it, the record has
-    the fault ``repeated_field`` and that field is missing. Other keys may be repeated: nothing depends on them.
+    A wanted field must be named once. If its key, or one on the way to it, stands twice in an object, or if keys with
+    dots and nested objects both lead to it, the record has the fault ``repeated_field`` and that field is missing.
+    Other keys may be repeated: nothing depends on them.
 
     Parameters
     ----------
@@ -81,7 +81,7 @@ def _plan(paths: Paths) -> np.ndarray:
         text, parts = f"{path}.".encode(), path.encode().split(b".")
         if len(text) > MAX_PATH_BYTES or len(parts) > MAX_PARTS:
             raise InputError(
-                f"path '{path[:80]}' is too long; name a field by at most {MAX_PARTS} parts and {MAX_PATH_BYTES - 1} bytes"
+                f"path '{path[:80]}' is too long: at most {MAX_PARTS} parts and {MAX_PATH_BYTES - 1} bytes can be read"
             )
         walk["length"][row] = len(text)
         walk["text"][row, : len(text)] = np.frombuffer(text, np.uint8)

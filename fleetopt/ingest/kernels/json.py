@@ -36,6 +36,7 @@ from fleetopt.ingest.kernels.json_grammar import (
     hex4,
 )
 from fleetopt.ingest.records import FAULT_CODE
+from fleetopt.simulator.kernels.borrowing import borrowed
 
 MAX_PATHS: Final = 128
 MAX_PATH_BYTES: Final = 256
@@ -76,12 +77,12 @@ _NOWHERE, _HERE, _DEEPER = range(3)
 
 
 @njit(cache=True, nogil=True)
-def find_json_fields(data, start, end, walks, found_start, found_end, kind, fault):
+def find_json_fields(owned_data, start, end, walks, found_start, found_end, kind, fault):
     """Find the wanted fields of every record without a fault, and the faults of the others.
 
     Parameters
     ----------
-    data : np.ndarray
+    owned_data : np.ndarray
         uint8[n_bytes], valid UTF-8 where records have no fault.
     start, end : np.ndarray
         int64[n]: the records.
@@ -91,6 +92,7 @@ def find_json_fields(data, start, end, walks, found_start, found_end, kind, faul
         As in `fleetopt.ingest.fields.Fields`: zeros and the faults so far, which are filled in.
     """
     walk = walks[0]
+    data = borrowed(owned_data)
     for record in range(start.size):
         if fault[record] != 0:
             continue
@@ -250,7 +252,7 @@ def _pass_value(data, i, end, walk, level, leads):
     else:
         i, kind = after_scalar(data, i, end)
     if i != INVALID and leads != _NOWHERE:
-        quote = 1 if kind == TEXT or kind == ESCAPED else 0
+        quote = 1 if kind in {TEXT, ESCAPED} else 0
         _take(walk, level + 1, begin + quote, i - quote, kind)
     return i
 

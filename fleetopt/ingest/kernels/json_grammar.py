@@ -215,7 +215,7 @@ def after_value(data, i, end, brackets, outside):
         if i == INVALID or i >= end:
             return INVALID
         first = data[i]
-        if first == OBJECT or first == ARRAY:
+        if first in {OBJECT, ARRAY}:
             if depth == MAX_DEPTH:
                 return INVALID
             after = _after_numbers(data, i + 1, end) if first == ARRAY else INVALID

@@ -10,7 +10,7 @@ from fleetopt.ingest.formats.definition import Csv, LogFormat
 from fleetopt.ingest.formats.sample import names_header
 from fleetopt.ingest.mapping import Mapping, TimeField
 
-_CONTAINER = Csv(header=("TIMESTAMP", "ContextTokens", "GeneratedTokens"), further=("NumImages",))
+_CONTAINER = Csv(header=("TIMESTAMP", "ContextTokens", "GeneratedTokens"), harmless=("NumImages",))
 
 AZURE = LogFormat(
     name="azure",

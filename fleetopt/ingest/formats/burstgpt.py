@@ -11,7 +11,7 @@ from fleetopt.ingest.mapping import DurationField, Mapping, TimeField
 
 _CONTAINER = Csv(
     header=("Timestamp", "Model", "Request tokens", "Response tokens"),
-    further=("Session ID", "Elapsed time", "Total tokens", "Log Type"),
+    harmless=("Session ID", "Elapsed time", "Total tokens", "Log Type"),
 )
 
 BURSTGPT = LogFormat(

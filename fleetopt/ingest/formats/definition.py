@@ -19,15 +19,14 @@ class Csv:
     delimiter : str
     quoted : bool
         Whether fields may be quoted, and then hold delimiters and line ends. Files that do not need it are read faster.
-    further : tuple of str
-        Columns that a header may also have and that hold no text either. Below a header with any other column, and
-        above the first header, no raw line is kept, whatever `LogFormat.holds_text` says: it could be a prompt.
+    harmless : tuple of str
+        Columns, beside those and the wanted ones, that can hold no text: of files with others no bad line is kept.
     """
 
     header: tuple[str, ...]
     delimiter: str = ","
     quoted: bool = False
-    further: tuple[str, ...] = ()
+    harmless: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

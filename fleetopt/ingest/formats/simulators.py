@@ -10,11 +10,11 @@ from fleetopt.ingest.mapping import Mapping, TimeField
 
 _SPLITWISE = Csv(
     header=("arrival_timestamp", "prompt_size", "token_size"),
-    further=("request_id", "request_type", "application_id", "batch_size"),
+    harmless=("request_id", "request_type", "application_id", "batch_size"),
 )
 _VIDUR = Csv(
     header=("arrived_at", "num_prefill_tokens", "num_decode_tokens"),
-    further=("", "num_total_tokens", "pd_ratio", "session_id", "block_size", "block_hash_ids"),
+    harmless=("", "num_total_tokens", "pd_ratio", "session_id", "block_size", "block_hash_ids"),
 )
 
 SPLITWISE = LogFormat(

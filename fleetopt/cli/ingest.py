@@ -16,18 +16,17 @@ if TYPE_CHECKING:
     from fleetopt.ingest.files import Balance
 
 
-def formats() -> None:
-    """List the log formats that can be read."""
-    from rich.console import Console
-    from rich.table import Table
-
+def formats(as_json: JsonOption = False) -> None:
+    """List the log formats that can be read, with an example of each."""
     from fleetopt.ingest.formats import FORMATS
+    from fleetopt.reporting.formats import formats_json, formats_list
 
-    table = Table("format", "what it is", "clock", "example", title="Log formats")
-    for log_format in FORMATS.values():
-        clock = "relative: declare its start" if log_format.has_relative_clock else "absolute"
-        table.add_row(log_format.name, log_format.description, clock, log_format.example)
-    Console().print(table)
+    if as_json:
+        print(json.dumps(formats_json(list(FORMATS.values()))))
+        return
+    from rich.console import Console
+
+    Console().print(formats_list(list(FORMATS.values())))
 
 
 def ingest(

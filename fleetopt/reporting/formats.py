@@ -44,7 +44,7 @@ def formats_list(formats: Sequence[LogFormat]) -> RenderableType:
         example = Text(log_format.example, style="cyan", overflow="fold")
         table.add_row(log_format.name, Group(Text(log_format.description), Text(facts, style="dim"), example))
     refused = [Text(f"{each.name}: {each.advice}.", style="dim") for each in REFUSED.values()]
-    return Padding(Group(table, Text("Recognised, but of no use:"), *refused), (1, 0))
+    return Padding(Group(table, Text("\nRecognised, but of no use:", style="bold"), *refused), (1, 0))
 
 
 def formats_json(formats: Sequence[LogFormat]) -> list[dict[str, Any]]:
@@ -64,7 +64,7 @@ def formats_json(formats: Sequence[LogFormat]) -> list[dict[str, Any]]:
 
 def _clock(mapping: Mapping) -> str:
     if mapping.time.is_relative:
-        return "relative: declare its start"
+        return "relative, from a start that has to be declared"
     if mapping.time_is == "arrival":
         return "absolute"
     return "absolute, at the finish; arrivals by the end-to-end time"

@@ -194,9 +194,7 @@ def json_records(data, log_format):
 def parse(text):
     """Return an object as a list of (key, value), and what is wrong with it."""
     try:
-        value = json.loads(
-            text, object_pairs_hook=Pairs, parse_int=Number, parse_float=Number, parse_constant=refuse
-        )
+        value = json.loads(text, object_pairs_hook=Pairs, parse_int=Number, parse_float=Number, parse_constant=refuse)
     except (ValueError, RecursionError):
         return None, "not_json"
     return (value, None) if isinstance(value, Pairs) else (None, "not_an_object")
@@ -217,7 +215,8 @@ def places(value, path):
     if isinstance(value, Pairs):
         keys = [key for key, _ in value if f"{path}.".startswith(f"{key}.")]
         inner = [places(each, path[len(key) + 1 :] or None) for key, each in value if key in keys]
-        return sum((found for found, _ in inner), []), len(set(keys)) < len(keys) or any(twice for _, twice in inner)
+        is_twice = len(set(keys)) < len(keys) or any(twice for _, twice in inner)
+        return [each for found, _ in inner for each in found], is_twice
     if isinstance(value, list):
         index, _, rest = path.partition(".")
         if re.fullmatch("[0-9]{1,9}", index) and int(index) < len(value):
@@ -279,16 +278,18 @@ class Reading:
     def row(self):
         mapping = self.mapping
         logged, time_reason = self.time(mapping.time)
-        row = {"logged_time": logged, "is_other": not self.meets(mapping.only_when), "id": self.label(mapping.request_id)}
+        row = {
+            "logged_time": logged,
+            "is_other": not self.meets(mapping.only_when),
+            "id": self.label(mapping.request_id),
+        }
         row["parent"] = self.label(mapping.parent_id)
         if row["is_other"]:
             row["is_note"] = bool(mapping.note_when) and self.meets(mapping.note_when)
             return row | ({"archetype": archetype_name(self.label(mapping.archetype))} if row["is_note"] else {})
         arrival, time_reason, is_finish, e2e_ns = self.arrival(logged, time_reason)
         row |= {"arrival_time": arrival, "is_finish_time": None if arrival is None else is_finish}
-        (prompt, prompt_found), (output, output_found) = map(
-            self.count, (mapping.prompt_tokens, mapping.output_tokens)
-        )
+        (prompt, prompt_found), (output, output_found) = map(self.count, (mapping.prompt_tokens, mapping.output_tokens))
         outcome = self.outcome()
         lengths = None
         for found in (prompt_found, output_found):

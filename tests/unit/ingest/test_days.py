@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from fleetopt.ingest.days import home_days, local_dates, noon_day
 from fleetopt.schemas import UTC_MICROSECONDS
-from tests.reference import ingest_lines as reference
+from tests.reference import ingest_records as reference
 
 DAY = date(2023, 11, 16)
 ZONES = ["UTC", "Europe/Berlin", "America/Los_Angeles", "Pacific/Kiritimati", "Pacific/Pago_Pago", "Asia/Kolkata"]

@@ -351,10 +351,9 @@ class Reading:
 
     def meets(self, conditions):
         for condition in conditions:
-            label = self.label(condition.paths)
-            if label is None and "" not in condition.values:
+            if not condition.values and self.find(condition.paths) is None:
                 return False
-            if label is not None and condition.values and label not in condition.values:
+            if condition.values and (self.label(condition.paths) or "") not in condition.values:
                 return False
         return True
 

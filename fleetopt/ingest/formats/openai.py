@@ -53,7 +53,7 @@ OPENAI_USAGE = LogFormat(
             aborted=("cancelled",),
         ),
         error=_paths("error"),
-        only_when=(Condition(paths=_paths("usage.total_tokens", "usage.prompt_tokens", "usage.input_tokens")),),
+        only_when=(Condition(paths=_paths("usage")),),
     ),
     holds_text=True,
     recognises=_recognises,

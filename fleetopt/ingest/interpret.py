@@ -188,11 +188,10 @@ class _Batch:
             outcome[model.among(lambda text: text not in models)] = OUTCOME_CODE[OTHER_MODEL]
         reason = np.where(self._fault, self._fault, arrival.reason)
         reason[(reason == 0) & (outcome == UNKNOWN_OUTCOME)] = REASON_CODE["bad_status"]
-        is_served = outcome == OUTCOME_CODE[SERVED]
         for counts in (prompt, output):
             if not counts.found.any():
                 continue
-            is_failure = self._is_failure(counts)
+            is_served, is_failure = outcome == OUTCOME_CODE[SERVED], self._is_failure(counts)
             found = np.where(is_served & ~is_failure, _OF_COUNT[counts.found], np.uint8(0))
             reason = np.where(reason, reason, found)
             outcome[is_served & is_failure] = OUTCOME_CODE[FAILED]

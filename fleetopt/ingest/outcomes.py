@@ -6,7 +6,7 @@ from typing import Final
 import numpy as np
 
 from fleetopt.ingest.fields import FALSE, NESTED
-from fleetopt.ingest.labels import Labels, find_labels, is_value
+from fleetopt.ingest.labels import find_labels, is_value
 from fleetopt.ingest.mapping import Condition, Mapping, StatusField
 from fleetopt.ingest.parsed import ABORTED, CACHE_HIT, FAILED, OUTCOMES, SERVED
 from fleetopt.ingest.values import Quantities
@@ -15,6 +15,7 @@ OUTCOME_CODE: Final = {outcome: np.uint8(code) for code, outcome in enumerate(OU
 UNKNOWN_OUTCOME: Final = np.uint8(0)
 
 _CLIENT_WENT_AWAY: Final = (0, 499)
+_MOST_STATUS_DIGITS: Final = 9
 
 
 def find_outcomes(quantities: Quantities, mapping: Mapping, hash_key: bytes) -> np.ndarray:
@@ -45,13 +46,12 @@ def meets(quantities: Quantities, conditions: tuple[Condition, ...], hash_key: b
     """Return bool[n]: whether each record meets all conditions."""
     is_met = np.ones(len(quantities), np.bool_)
     for condition in conditions:
-        labels = find_labels(quantities, condition.paths, hash_key)
-        is_met &= _one_of(labels, condition.values)
+        if condition.values:
+            labels = find_labels(quantities, condition.paths, hash_key)
+            is_met &= labels.among(condition.values.__contains__, absent="" in condition.values)
+        else:
+            is_met &= is_value(quantities.find(condition.paths))
     return is_met
-
-
-def _one_of(labels: Labels, values: tuple[str, ...]) -> np.ndarray:
-    return labels.among(lambda text: not values or text in values, absent="" in values)
 
 
 def _has_error(quantities: Quantities, paths: tuple[str, ...]) -> np.ndarray:
@@ -74,7 +74,7 @@ def _reading(field: StatusField) -> Callable[[str], np.uint8]:
 
 
 def _of_http_status(text: str) -> np.uint8:
-    if not (text.isascii() and text.isdigit() and len(text) <= 3):
+    if not (text.isascii() and text.isdigit() and len(text) <= _MOST_STATUS_DIGITS):
         return UNKNOWN_OUTCOME
     status = int(text)
     if status in _CLIENT_WENT_AWAY:

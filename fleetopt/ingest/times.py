@@ -19,15 +19,14 @@ from fleetopt.ingest.values import Quantities, Values
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
-EARLIEST_US: Final = 0
 LATEST_US: Final = (datetime(2200, 1, 1, tzinfo=UTC) - _EPOCH) // _MICROSECOND - 1
-"""Times that are believed, us since 1970."""
+"""Latest time that is believed, us since 1970; the earliest is 0."""
 MAX_DURATION_S: Final = 1_000_000
 """Longest duration that is believed, s."""
 
 _DIGITS: Final = {"s": 0, "ms": 3, "us": 6, "ns": 9}
 _BUCKET_US: Final = 15 * 60 * 1_000_000
-_DAY_US: Final = 86_400_000_000
+_YEAR_US: Final = 365 * 86_400_000_000
 _NONEXISTENT: Final = 1 << 60
 _AMBIGUOUS: Final = 1 << 61
 _MIXED: Final = 1 << 62
@@ -159,7 +158,7 @@ def _in_zone(local: Times, is_local: np.ndarray, timezone: str) -> Times:
     if timezone == "UTC":
         return local
     # Those far outside the range that is believed are left alone: calendars end.
-    is_near = (local.us >= EARLIEST_US - 2 * _DAY_US) & (local.us <= LATEST_US + 2 * _DAY_US)
+    is_near = (local.us >= -_YEAR_US) & (local.us <= LATEST_US + _YEAR_US)
     rows = np.flatnonzero(is_local & is_near & local.is_known)
     if not len(rows):
         return local

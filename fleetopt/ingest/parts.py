@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -140,10 +141,11 @@ class Parts:
         cuts.extend(Slice(None, None, piece, pieces) for piece in range(pieces))
         return cuts
 
-    def read(self, cut: Slice) -> pl.DataFrame:
-        """Read the rows of a slice, with the columns of `PART_SCHEMA`, in no particular order."""
-        found = [self._scan(part, cut).collect() for part in self.files if _overlaps(part, cut.start_us, cut.end_us)]
-        return pl.concat(found, rechunk=True) if found else PART_SCHEMA.to_frame()
+    def read(self, cut: Slice) -> Iterator[pl.DataFrame]:
+        """Read the rows of a slice, with the columns of `PART_SCHEMA`, part by part."""
+        for part in self.files:
+            if _overlaps(part, cut.start_us, cut.end_us):
+                yield self._scan(part, cut).collect()
 
     def scan(self) -> pl.LazyFrame:
         """Scan all rows, with the columns of `PART_SCHEMA`."""

@@ -94,16 +94,34 @@ def stage(
     if before is not None:
         carried = before.read_ids(midnight - horizon).select(_CARRIED)
     for cut in parts.slices(max_rows):
-        rows = parts.read(cut)
-        if not rows["arrival_time"].is_sorted():
-            rows = rows.sort("arrival_time")
-        kept = _keep_first(rows, carried, horizon)
+        rows, n_rows, n_unusable = _read(parts, cut, max_rows)
+        distinct = _distinct(rows, carried, horizon)
         carried = _carry(rows, carried, cut, horizon)
-        distinct = _in_order(rows if kept is None else rows.filter(kept))
-        joined = _with_notes(distinct, parts, cut, horizon)
-        n_unusable = rows.height - rows["reason"].null_count()
+        joined = _with_notes(_in_order(distinct), parts, cut, horizon)
         n_parents = distinct.height - joined.height
-        yield _part(joined, cut, rows.height - n_parents, rows.height - distinct.height, n_unusable)
+        yield _part(joined, cut, n_rows - n_parents, n_rows - distinct.height, n_unusable)
+
+
+def _read(parts: Parts, cut: Slice, max_rows: int) -> tuple[pl.DataFrame, int, int]:
+    """Read the rows of a slice in order of time; also count them, and those that could not be used.
+
+    A record that is repeated so often that its slice holds too much is thinned to one of each time.
+    """
+    held: list[pl.DataFrame] = []
+    n_rows = n_unusable = 0
+    for frame in parts.read(cut):
+        n_rows += frame.height
+        n_unusable += frame.height - frame["reason"].null_count()
+        held.append(frame)
+        if sum(each.height for each in held) > max_rows:
+            held = [_distinct(_by_time(held), PART_SCHEMA.to_frame(), timedelta(0))]
+    return _by_time(held), n_rows, n_unusable
+
+
+def _by_time(frames: list[pl.DataFrame]) -> pl.DataFrame:
+    # An empty frame beside them would make polars spell out columns that have one value throughout.
+    rows = pl.concat(frames, rechunk=True) if frames else PART_SCHEMA.to_frame()
+    return rows if rows["arrival_time"].is_sorted() else rows.sort("arrival_time", maintain_order=True)
 
 
 def _part(rows: pl.DataFrame, cut: Slice, lines: int, duplicates: int, unusable: int) -> Staged:
@@ -118,17 +136,13 @@ def _part(rows: pl.DataFrame, cut: Slice, lines: int, duplicates: int, unusable:
     return Staged(cut, requests, unserved, quarantined, lines, duplicates, unusable)
 
 
-def _keep_first(rows: pl.DataFrame, carried: pl.DataFrame, horizon: timedelta) -> pl.Series | None:
-    """Tell which rows of a slice, in order of time, repeat none; None if that is all of them."""
+def _distinct(rows: pl.DataFrame, carried: pl.DataFrame, horizon: timedelta) -> pl.DataFrame:
+    """Leave out the rows, given in order of time, that repeat one of them or of the slices before."""
     candidates = _candidates(rows, carried)
     if not len(candidates):
-        return None
+        return rows
     repeats = _repeats(rows[candidates].with_columns(index=pl.Series(candidates)), carried, horizon)
-    if not len(repeats):
-        return None
-    kept = np.ones(rows.height, dtype=np.bool_)
-    kept[repeats] = False
-    return pl.Series(kept)
+    return rows.filter(~_mask(repeats, rows.height)) if len(repeats) else rows
 
 
 def _candidates(rows: pl.DataFrame, carried: pl.DataFrame) -> np.ndarray:
@@ -216,7 +230,7 @@ def _in_order(rows: pl.DataFrame) -> pl.DataFrame:
     # Half of a key is enough: two that share it and the time are one in 2**64.
     among = rows.select("arrival_time", "key_lo", "reason")[tied]
     order = np.arange(rows.height)
-    order[tied] = tied[np.lexsort([_rank(column) for column in reversed(among.get_columns()) if _is_varied(column)])]
+    order[tied] = tied[np.lexsort([_rank(among[name]) for name in ("reason", "key_lo", "arrival_time")])]
     return rows[order]
 
 

@@ -14,7 +14,7 @@ MAX_TOKENS = 100_000_000
 
 
 def stg_requests_suite(config: Config, day: date) -> gx.ExpectationSuite:
-    """Expect complete rows of declared sources, lengths that can be, and arrivals within the day.
+    """Expect complete rows of declared sources, lengths and durations that can be, and arrivals within the day.
 
     Parameters
     ----------
@@ -36,7 +36,15 @@ def stg_requests_suite(config: Config, day: date) -> gx.ExpectationSuite:
             gxe.ExpectColumnValuesToBeBetween(column="arrival_time", min_value=start, max_value=end, strict_max=True),
             gxe.ExpectColumnValuesToBeBetween(column="prompt_tokens", min_value=1, max_value=MAX_TOKENS),
             gxe.ExpectColumnValuesToBeBetween(column="output_tokens", min_value=1, max_value=MAX_TOKENS),
-            gxe.ExpectColumnValuesToBeBetween(column="ttft_s", min_value=0),
+            gxe.ExpectColumnValuesToBeBetween(column="cached_tokens", min_value=0),
+            gxe.ExpectColumnPairValuesAToBeGreaterThanB(
+                column_A="prompt_tokens",
+                column_B="cached_tokens",
+                or_equal=True,
+                ignore_row_if="either_value_is_missing",
+            ),
+            *(gxe.ExpectColumnValuesToBeBetween(column=name, min_value=0) for name in ("ttft_s", "e2e_s", "queue_s")),
             gxe.ExpectColumnValuesToBeBetween(column="line_number", min_value=1),
+            gxe.ExpectColumnValuesToBeBetween(column="record_number", min_value=1),
         ],
     )

@@ -1,7 +1,8 @@
-"""Great Expectations on Polars frames: all rows, bounded memory, and errors of ours never taken for bad data."""
+"""Great Expectations on Polars frames: all rows, in bounded memory, and errors of ours never taken for bad data."""
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import compress
 from typing import Any
 
 import great_expectations as gx
@@ -9,6 +10,9 @@ import polars as pl
 from great_expectations.core.batch_definition import BatchDefinition
 from great_expectations.core.expectation_validation_result import ExpectationValidationResult
 from great_expectations.data_context.types.base import DataContextConfig, InMemoryStoreBackendDefaults
+from great_expectations.expectations.expectation_configuration import ExpectationConfiguration
+
+from pipelines.resources.witness import Witness
 
 CHUNK_ROWS = 1_000_000
 _MAX_EXAMPLES = 3
@@ -63,7 +67,11 @@ class SuiteOutcome:
 
 
 class Validator:
-    """Runs suites. Rows go through pandas in chunks, so memory does not grow with the day.
+    """Runs suites on all rows, in memory that does not grow with their number.
+
+    A few rows that are gathered from all of them (`pipelines.resources.witness`) decide most expectations. Only those
+    that fail on the witness, and those that it cannot decide, are run on the rows themselves, through pandas and in
+    chunks, so that the rows that break them are counted and shown.
 
     Suites therefore hold expectations on single rows (their counts add up), and on the table only a lower bound of
     the row count, which holds for the whole if it holds for a part. Uniqueness over all rows is checked in Polars.
@@ -87,14 +95,36 @@ class Validator:
             An expectation raised instead of answering.
         """
         suite = build_suite()
-        batches = _batches()
-        totals: list[ExpectationOutcome] = []
-        rows = 0
+        runner = _Runner(suite.name)
+        witness = Witness(suite.expectations)
         for chunk in self._chunks(frame.select(suite_columns(suite, frame))):
-            rows += chunk.height
-            outcomes = [_outcome(result) for result in _run(batches, chunk, suite)]
+            witness.add(chunk)
+        decidable = [witness.decides(expectation) for expectation in suite.expectations]
+        outcomes = runner.run(witness.frame(), _part(build_suite(), decidable))
+        proved = {
+            n: replace(outcome, rows=witness.rows if outcome.rows else 0)
+            for n, outcome in zip(_positions(decidable), outcomes, strict=True)
+            if outcome.passed
+        }
+        is_open = [n not in proved for n in range(len(decidable))]
+        counted = self._count(frame, build_suite, is_open, runner) if any(is_open) else {}
+        both = proved | counted
+        return SuiteOutcome(suite.name, witness.rows, tuple(both[n] for n in range(len(decidable))))
+
+    def _count(
+        self,
+        frame: pl.LazyFrame,
+        build_suite: Callable[[], gx.ExpectationSuite],
+        is_open: Sequence[bool],
+        runner: "_Runner",
+    ) -> dict[int, ExpectationOutcome]:
+        """Run some expectations of a suite on all rows; outcomes by their position in the suite."""
+        totals: list[ExpectationOutcome] = []
+        columns = suite_columns(_part(build_suite(), is_open), frame)
+        for chunk in self._chunks(frame.select(columns)):
+            outcomes = runner.run(chunk, _part(build_suite(), is_open))
             totals = [_add(a, b) for a, b in zip(totals, outcomes, strict=True)] if totals else outcomes
-        return SuiteOutcome(suite=suite.name, rows=rows, expectations=tuple(totals))
+        return dict(zip(_positions(is_open), totals, strict=True))
 
     def _chunks(self, frame: pl.LazyFrame) -> Iterator[pl.DataFrame]:
         empty = True
@@ -124,31 +154,44 @@ def quiet(context: Any) -> Any:
     return context
 
 
-def _batches() -> BatchDefinition[Any]:
-    # The default ephemeral context leaves a temporary directory behind for pages that nobody builds.
-    stores = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)
-    config = DataContextConfig(store_backend_defaults=stores)
-    context = quiet(gx.get_context(mode="ephemeral", project_config=config))
-    asset = context.data_sources.add_pandas("frames").add_dataframe_asset("chunk")
-    batches: BatchDefinition[Any] = asset.add_batch_definition_whole_dataframe("rows")
-    return batches
+def _part(suite: gx.ExpectationSuite, is_wanted: Sequence[bool]) -> gx.ExpectationSuite:
+    """Leave in a suite the expectations at some positions only."""
+    suite.expectations = list(compress(suite.expectations, is_wanted))
+    return suite
 
 
-def _run(
-    batches: BatchDefinition[Any], chunk: pl.DataFrame, suite: gx.ExpectationSuite
-) -> Iterable[ExpectationValidationResult]:
-    try:
-        batch = batches.get_batch({"dataframe": chunk.to_pandas()})
-        results = batch.validate(suite, result_format=_RESULT_FORMAT).results
-    except Exception as error:
-        raise ValidationMachineryError(f"suite {suite.name} could not be run: {error}") from error
-    for result in results:
-        messages = raised_exceptions(result)
-        if messages:
-            raise ValidationMachineryError(
-                f"suite {suite.name}: {_describe(result)} raised instead of answering: {messages[0]}"
-            )
-    return results
+def _positions(is_wanted: Sequence[bool]) -> list[int]:
+    return list(compress(range(len(is_wanted)), is_wanted))
+
+
+class _Runner:
+    """Great Expectations on one frame after another."""
+
+    def __init__(self, suite_name: str) -> None:
+        self.suite_name = suite_name
+        # The default ephemeral context leaves a temporary directory behind for pages that nobody builds.
+        stores = InMemoryStoreBackendDefaults(init_temp_docs_sites=False)
+        config = DataContextConfig(store_backend_defaults=stores)
+        context = quiet(gx.get_context(mode="ephemeral", project_config=config))
+        asset = context.data_sources.add_pandas("frames").add_dataframe_asset("chunk")
+        self._batches: BatchDefinition[Any] = asset.add_batch_definition_whole_dataframe("rows")
+
+    def run(self, rows: pl.DataFrame, suite: gx.ExpectationSuite) -> list[ExpectationOutcome]:
+        """Give the outcome of each expectation, in the order of the suite."""
+        if not suite.expectations:
+            return []
+        try:
+            batch = self._batches.get_batch({"dataframe": rows.to_pandas()})
+            results = batch.validate(suite, result_format=_RESULT_FORMAT).results
+        except Exception as error:
+            raise ValidationMachineryError(f"suite {self.suite_name} could not be run: {error}") from error
+        for result in results:
+            for message in raised_exceptions(result):
+                raised = f"{_describe(result.expectation_config)} raised instead of answering: {message}"
+                raise ValidationMachineryError(f"suite {self.suite_name}: {raised}")
+        # Great Expectations answers column by column, whatever the order of the suite.
+        found = {outcome.expectation: outcome for outcome in map(_outcome, results)}
+        return [found[_describe(expectation.configuration)] for expectation in suite.expectations]
 
 
 def raised_exceptions(result: ExpectationValidationResult) -> list[str]:
@@ -158,8 +201,7 @@ def raised_exceptions(result: ExpectationValidationResult) -> list[str]:
     return [str(record.get("exception_message")) for record in records if record.get("raised_exception")]
 
 
-def _describe(result: ExpectationValidationResult) -> str:
-    config = result.expectation_config
+def _describe(config: ExpectationConfiguration | None) -> str:
     assert config is not None  # noqa: S101  # results of a validation always carry it
     arguments = {k: v for k, v in config.kwargs.items() if k != "batch_id" and v is not None}
     inner = ", ".join(f"{key}={value}" for key, value in arguments.items())
@@ -170,7 +212,7 @@ def _outcome(result: ExpectationValidationResult) -> ExpectationOutcome:
     passed = bool(result.success)
     counts = result.result
     return ExpectationOutcome(
-        expectation=_describe(result),
+        expectation=_describe(result.expectation_config),
         passed=passed,
         rows=int(counts.get("element_count", 0)),
         unexpected=int(counts.get("unexpected_count", 0 if passed else 1)),

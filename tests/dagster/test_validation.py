@@ -42,11 +42,11 @@ def requests(n: int, **changed) -> pl.LazyFrame:
         "arrival_time": [START + timedelta(seconds=i) for i in range(n)],
         "prompt_tokens": [100 + i for i in range(n)],
         "output_tokens": [5] * n,
-        "ttft_s": [None] * n,
         "file": ["a.csv"] * n,
         "line_number": list(range(2, n + 2)),
+        "record_number": [1] * n,
     }
-    return pl.LazyFrame(rows | changed, schema=STG_REQUESTS.schema)
+    return pl.LazyFrame({name: [None] * n for name in STG_REQUESTS.schema} | rows | changed, schema=STG_REQUESTS.schema)
 
 
 def validate(project, frame, chunk_rows=1_000_000):
@@ -68,6 +68,10 @@ def test_good_rows_pass(project):
         ({"prompt_tokens": [-1] * 2 + [10] * 48}, "column=prompt_tokens", 2),
         ({"output_tokens": [10] * 47 + [10**12] * 3}, "column=output_tokens", 3),
         ({"ttft_s": [None] * 49 + [-0.5]}, "column=ttft_s", 1),
+        ({"e2e_s": [-1.0] * 2 + [1.0] * 48}, "column=e2e_s", 2),
+        ({"queue_s": [0.0] * 48 + [-1e-9] * 2}, "column=queue_s", 2),
+        ({"cached_tokens": [100] * 49 + [150]}, "column_B=cached_tokens", 1),
+        ({"cached_tokens": [0] * 47 + [-1] * 3}, "column=cached_tokens", 3),
         (
             {"arrival_time": [datetime(2026, 1, 6, tzinfo=UTC)] * 4 + [datetime(2026, 1, 5, tzinfo=UTC)] * 46},
             "arrival",
@@ -94,14 +98,48 @@ def test_no_row_at_all_fails(project):
     assert [failure.expectation for failure in outcome.failures] == ["table_row_count_to_be_between(min_value=1)"]
 
 
-def test_rows_go_through_in_chunks_of_the_given_size(monkeypatch):
-    sizes = []
+@pytest.fixture
+def sizes(monkeypatch):
+    """Heights of the frames that go through pandas."""
+    seen = []
     original = pl.DataFrame.to_pandas
-    monkeypatch.setattr(pl.DataFrame, "to_pandas", lambda self: sizes.append(self.height) or original(self))
-    suite = lambda: gx.ExpectationSuite("s", expectations=[gxe.ExpectColumnValuesToNotBeNull(column="x")])  # noqa: E731
-    outcome = Validator(chunk_rows=1000).validate(pl.LazyFrame({"x": range(25_000)}), suite)
-    assert outcome.rows == sum(sizes) == 25_000
-    assert max(sizes) <= 1000
+    monkeypatch.setattr(pl.DataFrame, "to_pandas", lambda self: seen.append(self.height) or original(self))
+    return seen
+
+
+def suite_of(*expectations):
+    """Builder of a suite from functions that make an expectation each."""
+    return lambda: gx.ExpectationSuite("s", expectations=[make() for make in expectations])
+
+
+def test_good_rows_are_settled_by_a_few_of_them(project, sizes):
+    assert validate(project, requests(50_000), chunk_rows=1000).passed
+    assert len(sizes) == 1
+    assert sizes[0] < 20
+
+
+def test_bad_rows_are_counted_in_chunks_of_the_given_size_and_of_their_columns_only(sizes):
+    suite = suite_of(
+        lambda: gxe.ExpectColumnValuesToBeBetween(column="x", max_value=24_989),
+        lambda: gxe.ExpectColumnValuesToNotBeNull(column="y"),
+    )
+    frame = pl.LazyFrame({"x": range(25_000), "y": ["text"] * 25_000})
+    outcome = Validator(chunk_rows=1000).validate(frame, suite)
+    assert [(each.rows, each.unexpected) for each in outcome.expectations] == [(25_000, 10), (25_000, 0)]
+    assert sum(sizes[1:]) == 25_000
+    assert max(sizes[1:]) <= 1000
+
+
+def test_what_extremes_do_not_decide_is_run_on_all_rows():
+    suite = suite_of(
+        lambda: gxe.ExpectColumnValuesToBeBetween(column="x", max_value=8, mostly=0.95),
+        lambda: gxe.ExpectColumnValuesToMatchRegex(column="y", regex="^[0-9]+$"),
+        lambda: gxe.ExpectColumnValuesToBeInSet(column="y", value_set=[str(n) for n in range(5000)]),
+    )
+    frame = pl.LazyFrame({"x": [*range(9), 100] * 500, "y": [str(n) for n in range(5000)]})
+    outcome = Validator(chunk_rows=1300).validate(frame, suite)
+    assert [each.passed for each in outcome.expectations] == [False, True, True]
+    assert [(each.rows, each.unexpected) for each in outcome.expectations] == [(5000, 500), (5000, 0), (5000, 0)]
 
 
 @pytest.mark.parametrize(

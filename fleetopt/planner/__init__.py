@@ -6,8 +6,8 @@ In the order of the argument:
 * one pool: `mixture` (the requests that it gets), `engine` (how it is run), `sizing` (its least replicas by the
   queueing model), `provision` (what is bought for them); `fleet` puts pools together, `plan` is what comes of it;
 * the search: `moments` and `bounds` (what no fleet can go below), `cells` and `three_pools` (every fleet with its
-  bound), `best_first` (the cheapest of them), `search` (the answer); `surface` does the same without bounds, as a check
-  and for figures;
+  bound), `spacing` (which of very many boundaries come first), `best_first` (the cheapest of them), `search` (the
+  answer); `surface` does the same without bounds, as a check and for figures;
 * what stands beside a plan: `baselines`, `certificate`, `frontier`, `infeasible`, `whatif`, and in `published` the
   accounting of arXiv 2603.16514; `answer` holds all of it together;
 * proof: `peak` (the planned stream), `trials` (one pool in the simulator), `verification` (the replicas that it

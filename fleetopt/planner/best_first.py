@@ -36,11 +36,14 @@ from fleetopt.planner.sizing import (
     shortfall,
     smallest,
 )
+from fleetopt.planner.spacing import is_spaced, spaced
 from fleetopt.planner.three_pools import cells_of_three
 from fleetopt.queueing.work import RequestWork
 
 _KEPT_WORKS = 256
 """Pools whose work is kept, those fitted last: some 10 MiB. Of a large histogram's there may be ten thousand."""
+_MOST_OPENED_BETWEEN = 512
+"""Cells that are opened of boundaries that others stand for: half a second or so."""
 _DEARER = 1.25
 """By how much the price may rise from one attempt to find a feasible fleet of three pools to the next."""
 
@@ -70,30 +73,57 @@ def cheapest(
         How many pools it may have; at most, by default, as many as the problem says.
     gammas : tuple of float, optional
         Bands to try, increasing from 1, instead of the problem's.
+
+    Returns
+    -------
+    choice : Choice or None
+    effort : SearchEffort
+        Tells whether boundaries were left out: see `fleetopt.planner.search.plan_fleet`.
     """
     most_pools = problem.max_pools if most_pools is None else most_pools
-    boundaries = problem.boundary_candidates if most_pools > 1 else ()
+    candidates = problem.boundary_candidates if most_pools > 1 else ()
+    boundaries = candidates if most_pools == 2 else spaced(candidates)
     bands = problem.gammas if gammas is None else gammas
     asked = ask(problem, boundaries, bands)
     table, cells, shares = cells_of_two(asked, fewest_pools, min(most_pools, 2))
     search = _Search(problem, boundaries, bands, asked.terms, table, cells)
-    found = search.run()
     if most_pools > 2:
-        found = _with_three(search, asked, shares, found)
-    return (None if found is None else search.choice(found)), search.effort()
+        found = _with_three(search, asked, shares, search.run())
+        effort = search.effort(len(candidates) - len(boundaries), 0.0)
+    else:
+        found, effort = _with_between(search)
+    return (None if found is None else search.choice(found)), effort
+
+
+def _with_between(search: "_Search") -> tuple[int | None, SearchEffort]:
+    """The first cell: of the boundaries that stand for all, and as far as that is soon done, of all."""
+    is_between = search.is_between()
+    if not is_between.any():
+        return search.run(), search.effort()
+    usd = search.cells.usd
+    later_usd = usd[is_between]
+    usd[is_between] = np.inf
+    search.run()
+    usd[is_between] = later_usd
+    found = search.run(_MOST_OPENED_BETWEEN)
+    if found is not None or not np.isfinite(usd).any():
+        return found, search.effort()
+    n_left_out = len(search.boundaries) - int(is_spaced(search.boundaries).sum())
+    return search.best, search.effort(n_left_out, float(usd.min()))
 
 
 def best_plans(problem: Problem, count: int) -> tuple[FleetPlan, ...]:
     """The first so many plans in order of price, no two of the same pools with the same boundaries.
 
-    Plans that differ in gamma alone count once, with the least compression.
+    Plans that differ in gamma alone count once, with the least compression. Of very many boundaries only those that
+    stand for all count.
 
     Parameters
     ----------
     problem : Problem
     count : int
     """
-    boundaries = problem.boundary_candidates if problem.max_pools > 1 else ()
+    boundaries = spaced(problem.boundary_candidates) if problem.max_pools > 1 else ()
     asked = ask(problem, boundaries, problem.gammas)
     table, cells, shares = cells_of_two(asked, 1, min(problem.max_pools, 2))
     search = _Search(problem, boundaries, problem.gammas, asked.terms, table, cells)
@@ -148,11 +178,20 @@ class _Search:
     def __post_init__(self) -> None:
         self.n_outer_pools = len(self.table.loaded)
 
-    def run(self) -> int | None:
-        """The first cell once all its pools are sized; None if no cell is feasible."""
+    def is_between(self) -> np.ndarray:
+        """bool[cell], whether another boundary stands for that of the cell."""
+        first = self.cells.pools[:, 0]
+        upper = self.table.place[first, 2]
+        return ~np.append(is_spaced(self.boundaries), True)[upper]  # the last is for the pool that has no boundary
+
+    def run(self, most_opened: float = np.inf) -> int | None:
+        """The first cell once all its pools are sized; None if none is feasible, or more than so many are opened."""
+        most_opened += len(self.opened)
         while (cell := first_cell(self.terms, self.table, self.cells)) >= 0:
             if cell in self.complete:
                 return cell
+            if len(self.opened) >= most_opened and cell not in self.opened:
+                return None
             self.opened.add(cell)
             unsized = [pool for pool in self._pools(cell) if pool not in self.sized]
             if unsized:
@@ -202,9 +241,15 @@ class _Search:
         case, work = self.works[pool]
         return case, work, self.sized[pool][1]
 
-    def effort(self) -> SearchEffort:
-        """What was done so far."""
-        return SearchEffort(cells=len(self.cells.usd), opened=len(self.opened), pools_sized=len(self.fitted))
+    def effort(self, boundaries_left_out: int = 0, least_usd_left_out: float = np.inf) -> SearchEffort:
+        """What was done so far; the price holds only if boundaries were left out."""
+        return SearchEffort(
+            cells=len(self.cells.usd),
+            opened=len(self.opened),
+            pools_sized=len(self.fitted),
+            boundaries_left_out=boundaries_left_out,
+            least_usd_left_out=least_usd_left_out if boundaries_left_out else np.inf,
+        )
 
     def _routing(self, cell: int) -> tuple[tuple[int, ...], float]:
         """Boundaries and gamma of a cell."""

@@ -146,11 +146,12 @@ class SearchEffort:
         Those of them of which a pool was sized by the full model; the bounds ruled out the rest.
     pools_sized : int
     boundaries_left_out : int
-        Distinct lengths that were not tried because they are too near to others: ``Problem.boundary_candidates``.
+        Boundaries that were not searched to the end, for there are very many and others are near; 0: the optimum is
+        that of all of them. See `plan_fleet`.
     least_usd_left_out : float
-        What every fleet with one of these boundaries costs at least, USD/h: by their bounds, which may lie far below
-        what such a fleet costs. From the price of the plan on, nothing was lost. Infinite where none is feasible or
-        none was left out; 0 for fleets of three pools, which are too many to be bounded one by one.
+        What every fleet with one of these boundaries costs at least, USD/h, by the bounds, which may lie well below
+        what it costs: a plan of that price is the cheapest all the same. Infinite where none was left out; 0 for three
+        pools, whose pairs of boundaries are too many to be bounded one by one.
     """
 
     cells: int

@@ -19,9 +19,6 @@ POOL_NAMES = {1: ("all",), 2: ("short", "long"), 3: ("short", "middle", "long")}
 LATE_SHARE = 0.01 + 1e-9
 """Share of a pool's requests that may miss a target, a P99. Exactly 1 % may, whatever the rounding."""
 
-_MOST_LENGTHS, _NEAR = 4096, 64
-"""Of more distinct lengths than this only the longest of those within one part in so many are boundaries to try."""
-
 SlotMode = Literal["statistical", "worst-case"]
 """How many requests a replica is taken to hold.
 
@@ -124,8 +121,7 @@ class Problem:
     max_context_tokens : int
         Longest request that the fleet accepts.
     boundaries_tokens : tuple of int or None
-        Candidates for boundaries between pools, tokens; None: every distinct length, or some of very many, see
-        ``boundary_candidates``.
+        Candidates for boundaries between pools, tokens; None: every distinct length.
     max_utilization : float
         Cap on the load of any resource of a pool, as a share of its capacity.
     spare_replicas : int
@@ -197,39 +193,12 @@ class Problem:
 
     @property
     def boundary_candidates(self) -> tuple[int, ...]:
-        """Boundaries to try, increasing: those that leave requests on both sides, uncompressed.
-
-        Where none are given and there are more than 4,096 distinct lengths, of those within 1/64 of each other the
-        longest. That is half the width of a bin of the length histograms, finer than they know their lengths.
-        """
-        candidates = self._splitting_boundaries()
-        return tuple(candidates[self._is_tried(candidates)].tolist())
-
-    @property
-    def boundaries_left_out(self) -> tuple[int, ...]:
-        """Distinct lengths that leave requests on both sides but are too near to a candidate to be one, increasing."""
-        candidates = self._splitting_boundaries()
-        return tuple(candidates[~self._is_tried(candidates)].tolist())
-
-    def _splitting_boundaries(self) -> np.ndarray:
-        """int64[b], given boundaries or distinct lengths that leave requests on both sides, increasing."""
+        """Boundaries to try, increasing: those that leave requests on both sides, uncompressed."""
         total = self.lengths.total_tokens
         given = self.boundaries_tokens
         candidates = np.unique(np.floor(total) if given is None else np.asarray(given, dtype=np.float64))
         splits = (candidates >= total[0]) & (candidates < total[-1]) & (candidates < self.max_context_tokens)
-        return candidates[splits].astype(np.int64)
-
-    def _is_tried(self, candidates: np.ndarray) -> np.ndarray:
-        """bool[b], which of them are candidates."""
-        if self.boundaries_tokens is not None or len(candidates) <= _MOST_LENGTHS:
-            return np.ones(len(candidates), dtype=np.bool_)
-        tried = np.zeros(len(candidates), dtype=np.bool_)
-        last = -1
-        while last < len(candidates) - 1:
-            shortest = candidates[last + 1]
-            last = int(np.searchsorted(candidates, shortest + shortest // _NEAR, side="right")) - 1
-            tried[last] = True
-        return tried
+        return tuple(candidates[splits].astype(np.int64).tolist())
 
     @property
     def gammas(self) -> tuple[float, ...]:

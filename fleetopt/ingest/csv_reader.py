@@ -110,7 +110,7 @@ class CsvReader:
         return tuple(quoted.replace('""', '"') or plain for quoted, plain in self._field.findall(text))
 
     def _layout_of(self, names: tuple[str, ...]) -> _Layout:
-        known = {*self._container.header, *self._container.further, *self._paths}
+        known = {*self._container.header, *self._container.harmless, *self._paths}
         rows = {path: row for row, path in enumerate(self._paths)}
         salt = hashlib.blake2b(json.dumps(names).encode(), digest_size=_HASH_BYTES).digest()
         return _Layout(

@@ -1,13 +1,14 @@
 """Log files in, ``requests.parquet`` and ``quarantine.parquet`` out: what ``fleetopt ingest`` does."""
 
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import polars as pl
 import pyarrow.parquet as pq
@@ -23,12 +24,12 @@ from fleetopt.ingest.formats import (
     sample_of_parquet,
 )
 from fleetopt.ingest.interpret import Interpretation
-from fleetopt.ingest.lines import check_timezone, count_lines
+from fleetopt.ingest.lines import count_lines
 from fleetopt.ingest.log_file import LogFile
-from fleetopt.ingest.parts import Parts, PartsWriter, add_records
-from fleetopt.ingest.reading import Tally, read_records
+from fleetopt.ingest.parts import Parts, PartsWriter
+from fleetopt.ingest.reading import Tally, read_records, records_and_notes
 from fleetopt.ingest.segments import ClockSegments
-from fleetopt.ingest.staging import Staged, quarantine_rows, stage
+from fleetopt.ingest.staging import Staged, stage
 from fleetopt.schemas import QUARANTINED_REQUESTS, TRACE_SCHEMA
 
 REQUESTS_FILE: Final = "requests.parquet"
@@ -130,7 +131,7 @@ def ingest_files(files: Sequence[Path], out: Path, reading: Reading, on_progress
     InputError
         If a file is missing, holds no line or no usable line, or its format cannot be told or read. Nothing is written.
     """
-    check_timezone(reading.timezone)
+    _check_timezone(reading.timezone)
     if not files:
         raise InputError("no file to read was named")
     logs = [_Log(file, reading) for file in files]
@@ -153,6 +154,13 @@ def ingest_files(files: Sequence[Path], out: Path, reading: Reading, on_progress
             on_progress(total, total)
         _write(parts, out, reading, hashes, balance)
     return balance
+
+
+def _check_timezone(timezone: str) -> None:
+    try:
+        ZoneInfo(timezone)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+        raise InputError(f"unknown time zone '{timezone}'; use an IANA name such as Europe/Berlin") from error
 
 
 class _Log:
@@ -190,9 +198,9 @@ class _Log:
     def read_into(self, writer: PartsWriter, balance: Balance) -> Iterator[int]:
         """Read the file; yields how far it is, in bytes of the file as it lies."""
         tally, n_usable, how = Tally(), 0, self._interpretation()
-        segments = None
-        if self.format.mapping.time.is_relative:
-            segments = ClockSegments(self.reading.clock_restart_s, ())
+        segments, start = None, self.reading.clock_start
+        if self.format.mapping.time.is_relative and start is not None:
+            segments = ClockSegments(self.reading.clock_restart_s, (start,))
         with LogFile(str(self.file)) as log:
             records = read_records(
                 log.stream,
@@ -206,7 +214,9 @@ class _Log:
             for rows in records:
                 n_usable += rows["reason"].null_count()
                 _keep_examples(rows, balance)
-                add_records(writer, rows)
+                records, notes = records_and_notes(rows)
+                writer.add(records)
+                writer.add_notes(notes)
                 yield log.position
             self.sha256 = log.sha256()
         balance.clock_restarts += 0 if segments is None else segments.restarts
@@ -287,6 +297,15 @@ def _count(staged: Staged, balance: Balance) -> None:
     for outcome, n in staged.unserved["outcome"].value_counts().iter_rows():
         balance.unserved[outcome] = balance.unserved.get(outcome, 0) + n
     balance.finish_times += int(staged.requests["is_finish_time"].sum())
+
+
+def quarantine_rows(rows: pl.DataFrame, hashes: Mapping[str, str]) -> pl.DataFrame:
+    """Give quarantined records the hashes of their files (by name) and of themselves; see `QUARANTINE_SCHEMA`."""
+    halves = zip(rows["key_hi"].to_list(), rows["key_lo"].to_list(), strict=True)
+    return rows.with_columns(
+        file_hash=pl.col("file").replace_strict(hashes, return_dtype=pl.String),
+        record_hash=pl.Series([f"{high % 2**64:016x}{low % 2**64:016x}" for high, low in halves], dtype=pl.String),
+    ).select(QUARANTINE_SCHEMA.names())
 
 
 def _trace(requests: pl.DataFrame, start: datetime, archetype: str) -> pl.DataFrame:

@@ -19,6 +19,7 @@ from fleetopt.ingest.json_reader import JsonReader
 from fleetopt.ingest.lines import BATCH_BYTES, Chunk, derive_key, read_chunks, split_chunk
 from fleetopt.ingest.parquet import read_parquet_batches
 from fleetopt.ingest.parsed import PARSED_SCHEMA
+from fleetopt.ingest.parts import NOTE_SCHEMA
 from fleetopt.ingest.records import Batch
 from fleetopt.ingest.segments import ClockSegments
 from fleetopt.schemas import RAW_REQUESTS
@@ -123,6 +124,29 @@ def read_records(
             tally.records += rows.n_records
             if len(rows.frame):
                 yield rows.frame if segments is None else segments.shift(rows.frame)
+
+
+def records_and_notes(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Part rows of `RECORD_SCHEMA` into records, and what lines say of other requests (`parts.NOTE_SCHEMA`).
+
+    A record that names its parent is both.
+    """
+    is_note, has_parent = rows["is_note"], rows["parent_hi"].is_not_null() & rows["reason"].is_null()
+    if not is_note.any() and not has_parent.any():
+        return rows, NOTE_SCHEMA.to_frame()
+    names = NOTE_SCHEMA.names()
+    time = pl.col("logged_time")
+    labels = rows.filter(is_note).select(
+        time.alias("time"), "key_hi", "key_lo", pl.lit(False).alias("is_parent"), "archetype"
+    )
+    parents = rows.filter(has_parent).select(
+        pl.col("arrival_time").alias("time"),
+        pl.col("parent_hi").alias("key_hi"),
+        pl.col("parent_lo").alias("key_lo"),
+        pl.lit(True).alias("is_parent"),
+        pl.lit(None, pl.String).alias("archetype"),
+    )
+    return rows.filter(~is_note), pl.concat([labels.select(names), parents.select(names)])
 
 
 def _in_order(pool: ThreadPoolExecutor, tasks: Iterable[Callable[[], T]]) -> Iterator[T]:

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from pathlib import Path
@@ -135,25 +135,40 @@ def ingest_files(files: Sequence[Path], out: Path, reading: Reading, on_progress
     if not files:
         raise InputError("no file to read was named")
     logs = [_Log(file, reading) for file in files]
+    balance = Balance()
+    with _made(out), tempfile.TemporaryDirectory(prefix=".ingest-", dir=out) as folder:
+        parts = _read(logs, Path(folder), balance, on_progress)
+        _write(parts, out, reading, {str(log.file): log.sha256 for log in logs}, balance)
+    return balance
+
+
+@contextmanager
+def _made(directory: Path) -> Iterator[None]:
+    """Make a directory; if what is done in it fails, it is removed unless it was there before."""
+    is_new = not directory.exists()
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise InputError(f"{out}: cannot be made a directory: {(error.strerror or '').lower()}") from error
-    balance, hashes = Balance(), {}
+        raise InputError(f"{directory}: cannot be made a directory: {(error.strerror or '').lower()}") from error
+    try:
+        yield
+    except BaseException:
+        if is_new:
+            directory.rmdir()
+        raise
+
+
+def _read(logs: Sequence["_Log"], place: Path, balance: Balance, on_progress: OnProgress | None) -> Parts:
     total, done = sum(log.size for log in logs), 0
-    with tempfile.TemporaryDirectory(prefix=".ingest-", dir=out) as folder:
-        with PartsWriter(Path(folder)) as writer:
-            for log in logs:
-                for position in log.read_into(writer, balance):
-                    if on_progress is not None:
-                        on_progress(done + position, total)
-                hashes[str(log.file)] = log.sha256
-                done += log.size
-            parts = writer.finish("parts")
+    with PartsWriter(place) as writer:
+        for log in logs:
+            for position in log.read_into(writer, balance):
+                if on_progress is not None:
+                    on_progress(done + position, total)
+            done += log.size
         if on_progress is not None:
             on_progress(total, total)
-        _write(parts, out, reading, hashes, balance)
-    return balance
+        return writer.finish("parts")
 
 
 def _check_timezone(timezone: str) -> None:
@@ -197,7 +212,7 @@ class _Log:
 
     def read_into(self, writer: PartsWriter, balance: Balance) -> Iterator[int]:
         """Read the file; yields how far it is, in bytes of the file as it lies."""
-        tally, n_usable, how = Tally(), 0, self._interpretation()
+        tally, n_usable, first_bad = Tally(), 0, None
         segments, start = None, self.reading.clock_start
         if self.format.mapping.time.is_relative and start is not None:
             segments = ClockSegments(self.reading.clock_restart_s, (start,))
@@ -206,21 +221,24 @@ class _Log:
                 log.stream,
                 file=str(self.file),
                 log_format=self.format,
-                how=how,
+                how=self._interpretation(),
                 segments=segments,
                 tally=tally,
                 is_parquet=log.is_parquet,
             )
             for rows in records:
                 n_usable += rows["reason"].null_count()
-                _keep_examples(rows, balance)
+                bad = rows.filter(pl.col("reason").is_not_null())
+                if len(bad):
+                    first_bad = first_bad or bad.row(0, named=True)
+                    _keep_examples(bad, balance)
                 records, notes = records_and_notes(rows)
                 writer.add(records)
                 writer.add_notes(notes)
                 yield log.position
             self.sha256 = log.sha256()
         balance.clock_restarts += 0 if segments is None else segments.restarts
-        self._check(tally, n_usable, balance)
+        self._check(tally, n_usable, first_bad)
 
     def _interpretation(self) -> Interpretation:
         reading = self.reading
@@ -232,7 +250,7 @@ class _Log:
             models=None,
         )
 
-    def _check(self, tally: Tally, n_usable: int, balance: Balance) -> None:
+    def _check(self, tally: Tally, n_usable: int, first_bad: dict[str, Any] | None) -> None:
         if not self.is_parquet:
             with LogFile(str(self.file)) as log:
                 n_lines = count_lines(log.stream)
@@ -242,18 +260,14 @@ class _Log:
                 )
         if tally.records == 0:
             raise InputError(f"{self.file}: no lines")
-        if n_usable == 0 and balance.examples:
-            reason, places = next((r, p) for r, p in balance.examples.items() if p[0]["file"] == str(self.file))
+        if n_usable == 0 and first_bad is not None:
             raise InputError(
                 f"{self.file}: none of {tally.records} lines could be used as format '{self.format.name}'; "
-                f"first reason: {reason} (line {places[0]['line_number']})"
+                f"first reason: {first_bad['reason']} (line {first_bad['line_number']})"
             )
 
 
-def _keep_examples(rows: pl.DataFrame, balance: Balance) -> None:
-    bad = rows.filter(pl.col("reason").is_not_null())
-    if bad.is_empty():
-        return
+def _keep_examples(bad: pl.DataFrame, balance: Balance) -> None:
     places = bad.select("reason", "file", "line_number", "byte_offset", "byte_length", "raw_text")
     for place in places.group_by("reason", maintain_order=True).head(EXAMPLES).iter_rows(named=True):
         kept = balance.examples.setdefault(place.pop("reason"), [])

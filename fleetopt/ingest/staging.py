@@ -223,14 +223,15 @@ def _carry(rows: pl.DataFrame, carried: pl.DataFrame, cut: Slice, horizon: timed
 
 
 def _in_order(rows: pl.DataFrame) -> pl.DataFrame:
-    """Order rows of the same time by their keys, which tell them apart and do not depend on where they stand."""
+    """Order rows of the same time by what they say, and then by their keys: not by where they stand."""
     tied = _tied(rows)
     if not len(tied):
         return rows
     # Half of a key is enough: two that share it and the time are one in 2**64.
-    among = rows.select("arrival_time", "key_lo", "reason")[tied]
+    by = ("reason", "key_lo", "output_tokens", "prompt_tokens", "arrival_time")
+    among = rows.select(by)[tied]
     order = np.arange(rows.height)
-    order[tied] = tied[np.lexsort([_rank(among[name]) for name in ("reason", "key_lo", "arrival_time")])]
+    order[tied] = tied[np.lexsort([_rank(among[name]) for name in by])]
     return rows[order]
 
 

@@ -1,5 +1,6 @@
 """Files in, requests and quarantine out."""
 
+import hashlib
 import io
 import random
 from datetime import UTC, datetime, timedelta
@@ -8,10 +9,11 @@ import polars as pl
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from polars.testing import assert_frame_equal
 
 from fleetopt.errors import InputError
 from fleetopt.ingest import files as files_module
-from fleetopt.ingest.files import QUARANTINE_COLUMNS, Balance, BalanceError, ingest_files
+from fleetopt.ingest.files import QUARANTINE_SCHEMA, BalanceError, Reading, ingest_files
 from fleetopt.schemas import TRACE_SCHEMA
 from fleetopt.workload.trace import trace_from_frame
 from tests.unit.ingest.helpers import HEADER, KEY, START
@@ -19,6 +21,16 @@ from tests.unit.ingest.helpers import HEADER, KEY, START
 CHAT = HEADER + b"\r\n2023-11-16 18:00:10.5,374,44\r\n2023-11-16 18:00:00.25,3,4\r\n\r\n2023-11-16 18:00:20,0,4"
 MORE = HEADER + b"\n2023-11-16 18:00:00.25,3,4\n2023-11-16 18:00:10.5,1,1\nx\n2023-11-16 18:00:10.5,2,2\n"
 MOONCAKE = b'{"timestamp": 500, "input_length": 3, "output_length": 4}\n' * 2
+
+
+def ingest(paths, out, on_progress=None, **how):
+    return ingest_files(paths, out, Reading(**{"hash_key": KEY, "format_name": "azure", **how}), on_progress)
+
+
+def counts(balance):
+    """Lines, requests, duplicates, quarantined; they always add up."""
+    assert balance.lines == balance.requests + balance.duplicates + balance.quarantined
+    return balance.lines, balance.requests, balance.duplicates, balance.quarantined
 
 
 def _write(tmp_path, **contents):
@@ -32,20 +44,19 @@ def _write(tmp_path, **contents):
 def test_requests_and_quarantine_of_two_files(tmp_path):
     paths = _write(tmp_path, b=CHAT, a=MORE)
     progress = []
-    balance = ingest_files(
-        paths, "azure", None, tmp_path / "out", KEY, archetype="chat", on_progress=lambda *step: progress.append(step)
-    )
-    assert balance == Balance(lines=7, requests=4, duplicates=1, quarantined=2)
+    balance = ingest(paths, tmp_path / "out", lambda *step: progress.append(step), archetype="chat")
+    assert counts(balance) == (7, 4, 1, 2)
     requests = pl.read_parquet(tmp_path / "out" / "requests.parquet")
     assert requests.schema == TRACE_SCHEMA
-    assert requests["prompt_tokens"].to_list() == [3, 374, 1, 2]
+    assert requests["prompt_tokens"].to_list() == [3, 1, 2, 374]
     assert requests["arrival_s"].to_list() == [0.0, 10.25, 10.25, 10.25]
     assert requests["arrival_time"][0] == datetime(2023, 11, 16, 18, 0, 0, 250000, UTC)
     assert requests["archetype"].unique().to_list() == ["chat"]
     assert len(trace_from_frame(requests, "requests")) == 4
     quarantine = pl.read_parquet(tmp_path / "out" / "quarantine.parquet")
-    assert tuple(quarantine.columns) == QUARANTINE_COLUMNS
+    assert quarantine.schema == QUARANTINE_SCHEMA
     assert quarantine["file"].to_list() == [str(path) for path in paths]
+    assert quarantine["file_hash"].to_list() == [hashlib.sha256(content).hexdigest() for content in (CHAT, MORE)]
     assert quarantine["reason"].to_list() == ["zero_tokens", "wrong_field_count"]
     assert quarantine["raw_text"].to_list() == ["2023-11-16 18:00:20,0,4", "x"]
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["quarantine.parquet", "requests.parquet"]
@@ -55,17 +66,18 @@ def test_requests_and_quarantine_of_two_files(tmp_path):
     assert progress[-1] == (total, total)
 
 
-def test_equal_times_stay_in_input_order(tmp_path):
-    lines = [f"2023-11-16 18:00:0{i % 3},{i + 1},1".encode() for i in range(20_000)]
-    ingest_files(_write(tmp_path, a=b"\n".join([HEADER, *lines])), "azure", None, tmp_path / "out", KEY)
-    prompts = pl.read_parquet(tmp_path / "out" / "requests.parquet")["prompt_tokens"].to_list()
-    assert prompts == [i + 1 for second in range(3) for i in range(second, 20_000, 3)]
+def test_requests_of_equal_times_are_ordered_by_what_they_say(tmp_path):
+    lines = [f"2023-11-16 18:00:0{i % 3},{i % 50 + 1},{i + 1}".encode() for i in range(20_000)]
+    random.Random(1).shuffle(lines)
+    ingest(_write(tmp_path, a=b"\n".join([HEADER, *lines])), tmp_path / "out")
+    rows = pl.read_parquet(tmp_path / "out" / "requests.parquet").select("arrival_s", "prompt_tokens", "output_tokens")
+    expected = [(i % 3, i % 50 + 1, i + 1) for i in range(20_000)]
+    assert rows.rows() == sorted(expected, key=lambda row: (row[0], row[1], -row[2]))
 
 
 def test_formats_are_told_per_file(tmp_path):
     paths = _write(tmp_path, a=CHAT, b=MOONCAKE)
-    balance = ingest_files(paths, "auto", START, tmp_path / "out", KEY)
-    assert balance == Balance(lines=5, requests=3, duplicates=1, quarantined=1)
+    assert counts(ingest(paths, tmp_path / "out", format_name="auto", clock_start=START)) == (5, 3, 1, 1)
     assert pl.read_parquet(tmp_path / "out" / "requests.parquet")["arrival_s"].to_list() == [0.0, 0.25, 10.25]
 
 
@@ -88,7 +100,7 @@ def test_input_that_cannot_be_used_writes_nothing(content, format_name, message,
     paths = _write(tmp_path, good=CHAT, f=content)
     for order in (paths[1:], paths if format_name in {"azure", "auto"} else paths[1:]):
         with pytest.raises(InputError, match=message):
-            ingest_files(order, format_name, START, tmp_path / "out", KEY)
+            ingest(order, tmp_path / "out", format_name=format_name, clock_start=START)
     assert not (tmp_path / "out").exists()
 
 
@@ -102,36 +114,35 @@ def test_missing_files_directories_clocks_and_zones(tmp_path):
         ([mooncake], {"timezone": "Nowhere"}, "unknown time zone 'Nowhere'"),
     ):
         with pytest.raises(InputError, match=message):
-            ingest_files(paths, "auto", None, tmp_path / "out", KEY, **options)
+            ingest(paths, tmp_path / "out", format_name="auto", **options)
     with pytest.raises(InputError, match=r"/m: cannot be made a directory: file exists$"):
-        ingest_files([mooncake], "auto", START, mooncake, KEY)
+        ingest([mooncake], mooncake, format_name="auto", clock_start=START)
 
 
 def test_a_failure_while_writing_leaves_what_was_there(tmp_path, monkeypatch):
     (path,) = _write(tmp_path, a=CHAT)
     out = tmp_path / "out"
-    ingest_files([path], "azure", None, out, KEY)
+    ingest([path], out)
     before = {file.name: file.read_bytes() for file in out.iterdir()}
     path.write_bytes(MORE)
-    write, n_written = pl.DataFrame.write_parquet, []
 
-    def fail_at_the_second(frame, file):
-        write(frame, file)
-        n_written.append(file)
-        if len(n_written) == 2:
-            raise OSError("no space left")
+    def fail(*arguments):
+        raise OSError("no space left")
 
-    monkeypatch.setattr(pl.DataFrame, "write_parquet", fail_at_the_second)
+    monkeypatch.setattr(files_module, "quarantine_rows", fail)
     with pytest.raises(OSError, match="no space left"):
-        ingest_files([path], "azure", None, out, KEY)
+        ingest([path], out)
+    with pytest.raises(OSError, match="no space left"):
+        ingest([path], tmp_path / "new")
+    assert not (tmp_path / "new").exists()
     assert {file.name: file.read_bytes() for file in out.iterdir()} == before
 
 
 def test_a_lost_line_is_an_error(tmp_path, monkeypatch):
     (path,) = _write(tmp_path, a=CHAT)
     monkeypatch.setattr(files_module, "count_lines", lambda stream: len(stream.readlines()) + 1)
-    with pytest.raises(BalanceError, match="3 lines were read, 5 are there"):
-        ingest_files([path], "azure", None, tmp_path / "out", KEY)
+    with pytest.raises(BalanceError, match="4 lines were read, 6 are there"):
+        ingest([path], tmp_path / "out")
 
 
 _RECORDS = st.lists(st.sampled_from([f"2023-11-16 18:00:{i % 7:02},{i % 5},4".encode() for i in range(35)]), min_size=1)
@@ -145,15 +156,17 @@ def test_the_order_of_the_files_does_not_matter(contents, seed, tmp_path):
     n_lines = sum(len(lines) + 1 for lines in contents)
     results = []
     for order in (paths, random.Random(seed).sample(paths, len(paths))):
-        balance = ingest_files(order, "azure", None, tmp_path / "out", KEY)
-        assert balance.lines == n_lines == balance.requests + balance.duplicates + balance.quarantined
+        balance = ingest(order, tmp_path / "out")
+        assert counts(balance)[0] == n_lines
         requests = pl.read_parquet(tmp_path / "out" / "requests.parquet")
         assert requests["arrival_time"].is_sorted()
         quarantine = pl.read_parquet(tmp_path / "out" / "quarantine.parquet")
-        results.append((balance, sorted(requests.rows()), sorted(quarantine.rows())))
-    assert results[0] == results[1]
+        results.append((counts(balance), requests, quarantine.select("reason", "record_hash", "raw_text")))
+    assert results[0][0] == results[1][0]
+    for first, second in zip(results[0][1:], results[1][1:], strict=True):
+        assert_frame_equal(first, second)
     distinct = {line for lines in contents for line in lines if b",0,4" not in line} | {good.strip()}
-    assert results[0][0].requests == len(distinct)
+    assert results[0][0][1] == len(distinct)
 
 
 def test_every_quarantined_place_points_at_its_line(tmp_path):
@@ -166,8 +179,8 @@ def test_every_quarantined_place_points_at_its_line(tmp_path):
             line[rng.randrange(len(line))] = rng.choice(b"\0\xff,x")
         lines.append(bytes(line))
     (path,) = _write(tmp_path, a=b"".join(line + rng.choice([b"\n", b"\r\n", b"\n\n"]) for line in lines))
-    balance = ingest_files([path], "azure", None, tmp_path / "out", KEY)
-    assert balance.lines == 300
+    balance = ingest([path], tmp_path / "out")
+    assert counts(balance)[0] == 300
     data, damaged = path.read_bytes(), []
     for row in pl.read_parquet(tmp_path / "out" / "quarantine.parquet").iter_rows(named=True):
         content = data[row["byte_offset"] : row["byte_offset"] + row["byte_length"]]

@@ -103,7 +103,7 @@ def read_chunks(
     buffer, offset = _beginning(stream)
     line_number, is_last = 1, False
     while len(buffer) or not is_last:
-        if _begins_with_long_line(buffer, is_last):
+        if _begins_with_long_line(buffer):
             long_line, n_bytes, buffer = _pass_long_line(stream, buffer, batch_bytes)
             if long_line is not None:
                 yield Chunk(buffer[:0], offset, line_number, 1, quotes_beside, long_line)
@@ -114,7 +114,7 @@ def read_chunks(
             yield Chunk(buffer[:n_bytes], offset, line_number, n_line_ends, quotes_beside)
             buffer, offset, line_number = buffer[n_bytes:], offset + n_bytes, line_number + n_line_ends
         if not is_last:
-            block = stream.read(min(max(batch_bytes, len(buffer)), MAX_LINE_BYTES))
+            block = stream.read(max(batch_bytes, len(buffer)))
             is_last = not block
             if is_last and quoted and len(buffer):
                 block = b"\n"  # so that the end of the file is no case of its own; one line end more does no harm
@@ -252,15 +252,11 @@ def _decided(buffer: np.ndarray, quotes_beside: str | None, is_last: bool) -> tu
     return n_bytes, count_line_ends(buffer[:n_bytes])[0]
 
 
-def _begins_with_long_line(buffer: np.ndarray, is_last: bool) -> bool:
-    """Whether the first line is longer than `MAX_LINE_BYTES`, as far as is known."""
+def _begins_with_long_line(buffer: np.ndarray) -> bool:
+    """Whether the first line is already known to be longer than `MAX_LINE_BYTES`."""
     if len(buffer) <= MAX_LINE_BYTES:
         return False
-    first = bytes(buffer[: MAX_LINE_BYTES + 2])
-    end = first.find(b"\n")
-    if end < 0 and not is_last and len(first) < MAX_LINE_BYTES + 2:
-        return False
-    line = first if end < 0 else first[:end]
+    line, _, _ = bytes(buffer[: MAX_LINE_BYTES + 2]).partition(b"\n")
     return len(line.removesuffix(b"\r")) > MAX_LINE_BYTES
 
 

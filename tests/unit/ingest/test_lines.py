@@ -274,7 +274,7 @@ _FILES = st.one_of(st.binary(max_size=120), st.lists(_PIECES, max_size=40).map(b
 
 
 @settings(max_examples=300, deadline=None)
-@given(data=_FILES, batch_bytes=st.integers(1, 60), longest=st.integers(2, 60))
+@given(data=_FILES, batch_bytes=st.integers(1, 60), longest=st.one_of(st.integers(2, 8), st.integers(2, 60)))
 @example(data=b"1234567\r\n", batch_bytes=9, longest=60)
 @example(data=b"\n     \r\nx", batch_bytes=3, longest=5)
 def test_any_bytes_are_read_as_the_slow_reading_does(data, batch_bytes, longest):
@@ -347,6 +347,34 @@ def test_a_record_over_the_longest_costs_one_line():
         assert [each[2] for each in quoted(data)[0]] == [None, None]
 
 
+def test_an_open_quote_is_given_up_once_the_longest_record_is_read():
+    class Endless(io.RawIOBase):
+        n_read = 0
+
+        def read(self, size=-1):
+            self.n_read += 1
+            return b'1,"a\n' if self.n_read <= 2 else b"2,3\n"
+
+    stream = Endless()
+    with mock.patch.object(lines, "MAX_LINE_BYTES", 100):
+        chunk = next(read_chunks(stream, batch_bytes=4, quoted=True))
+        batch = split_chunk(chunk, record_key=KEY)
+    assert batch.record(0) == b'1,"a'
+    assert FAULTS[batch.fault[0]] == "bad_quotes"
+    assert stream.n_read < 40
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"", b"\r"])
+@pytest.mark.parametrize("record", [b"12,45", b'1,"4"', b'"\n4"a', b'"\n45"'])
+def test_records_of_about_the_longest(record, end):
+    data = record + end
+    for longest in range(3, 8):
+        with mock.patch.object(lines, "MAX_LINE_BYTES", longest):
+            found = [read(data, quoted=True, batch_bytes=size)[0] for size in range(1, 9)]
+        assert all(each == found[0] for each in found)
+        check(data, found[0], slow_records(data, longest, quoted=True))
+
+
 def test_many_stray_quotes_cost_time_that_follows_the_size_of_the_file():
     """Were a quote in mid-field let pass, each of these lines would open a field that none of the later ones closes."""
     n = 200_000
@@ -383,7 +411,7 @@ _QUOTED_FILES = st.lists(_QUOTED_PIECES, max_size=30).map(b"".join)
 @given(
     data=_QUOTED_FILES,
     batch_bytes=st.integers(1, 60),
-    longest=st.integers(2, 60),
+    longest=st.one_of(st.integers(2, 8), st.integers(2, 60)),
     delimiter=st.sampled_from([",", ";"]),
 )
 def test_any_quotes_are_read_as_the_slow_reading_does(data, batch_bytes, longest, delimiter):

@@ -286,7 +286,12 @@ class Reading:
         row["parent"] = self.label(mapping.parent_id)
         if row["is_other"]:
             row["is_note"] = bool(mapping.note_when) and self.meets(mapping.note_when)
-            return row | ({"archetype": archetype_name(self.label(mapping.archetype))} if row["is_note"] else {})
+            known = (
+                {"archetype": archetype_name(self.label(mapping.archetype))}
+                if row["is_note"]
+                else {"logged_time": None}
+            )
+            return row | known
         arrival, time_reason, is_finish, e2e_ns = self.arrival(logged, time_reason)
         row |= {"arrival_time": arrival, "is_finish_time": None if arrival is None else is_finish}
         (prompt, prompt_found), (output, output_found) = map(self.count, (mapping.prompt_tokens, mapping.output_tokens))

@@ -523,3 +523,77 @@ def test_a_sample_of_parquet_holds_no_lines():
     sample = sample_of("litellm-spend.parquet")
     assert isinstance(sample, Sample)
     assert (sample.lines, sample.columns[:2], len(sample.objects)) == ([], ("request_id", "call_type"), 22)
+
+
+def span(attributes, name="x", **more):
+    """A line with one span."""
+    pairs = [{"key": key, "value": value} for key, value in attributes.items()]
+    times = {"startTimeUnixNano": 1791187200000000999, "endTimeUnixNano": "1791187201000000000"}
+    whole = {"traceId": "t", "spanId": "s", "name": name, **times, "attributes": pairs, **more}
+    return json.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [whole]}]}]}).encode()
+
+
+TOKENS = {"gen_ai.usage.prompt_tokens": {"intValue": 7}, "gen_ai.usage.output_tokens": {"stringValue": "5"}}
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (span(TOKENS), {"outcome": "served", "prompt_tokens": 7, "output_tokens": 5, "arrival_time": at(0, 0)}),
+        (span({**TOKENS, "gen_ai.operation.name": {"stringValue": "embeddings"}}), {"is_other": True}),
+        (span({}, name="chat llama"), {"is_other": True}),
+        (span({"gen_ai.operation.name": {"stringValue": "chat"}}), {"reason": "missing_field"}),
+        (span({"gen_ai.latency.e2e": {"doubleValue": 1.5}}), {"reason": "missing_field"}),
+        (span(TOKENS, status={"code": "STATUS_CODE_ERROR"}), {"outcome": "failed"}),
+        (span(TOKENS, status={"code": 7}), {"reason": "bad_status"}),
+        (span({**TOKENS, "error.type": {"stringValue": "timeout"}}), {"outcome": "failed"}),
+        (b'{"resourceSpans": []}', {"is_other": True}),
+        (b'{"resourceSpans": [', {"reason": "not_json"}),
+    ],
+)
+def test_which_spans_are_requests(line, expected):
+    (row,) = read(line, "otlp")
+    assert {key: row[key] for key in expected} == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "line", "expected"),
+    [
+        ("envoy-ai-gateway", {"response_code": 499}, {"outcome": "aborted"}),
+        ("envoy-ai-gateway", {"response_code": "0"}, {"outcome": "aborted"}),
+        ("envoy-ai-gateway", {"response_code": 429}, {"outcome": "failed"}),
+        ("envoy-ai-gateway", {"response_code": "-"}, {"outcome": "served"}),
+        ("envoy-ai-gateway", {"response_code": "OK"}, {"reason": "bad_status"}),
+        ("litellm-payload", {"status": "failure"}, {"outcome": "failed"}),
+        ("litellm-payload", {"status": "?"}, {"reason": "bad_status"}),
+        ("litellm-payload", {"cache_hit": "True"}, {"outcome": "cache_hit"}),
+        ("litellm-payload", {"cache_hit": "False"}, {"outcome": "served"}),
+        ("litellm-payload", {"completion_tokens": None}, {"outcome": "failed", "output_tokens": None}),
+        ("litellm-payload", {"call_type": "aembedding"}, {"is_other": True}),
+        ("litellm-payload", {"call_type": None}, {"outcome": "served"}),
+        ("sglang-metrics", {"finish_reason": {"type": "abort"}}, {"outcome": "aborted"}),
+        ("sglang-metrics", {"finish_reason": None}, {"outcome": "served"}),
+        ("sglang-metrics", {"completion_tokens": 0}, {"reason": "zero_tokens"}),
+        ("semantic-router-replay", {"lifecycle_state": "in_progress"}, {"is_other": True}),
+        ("semantic-router-replay", {"lifecycle_state": "unknown"}, {"is_other": True}),
+        ("semantic-router-replay", {"lifecycle_state": None}, {"outcome": "served"}),
+        ("semantic-router-replay", {"from_cache": True}, {"outcome": "cache_hit"}),
+        ("semantic-router-replay", {"completion_tokens": None}, {"reason": "missing_field"}),
+        (
+            "semantic-router-events",
+            {"event": "routing_decision", "decision": "Code"},
+            {"is_note": True, "archetype": "code"},
+        ),
+        ("semantic-router-events", {"event": "startup"}, {"is_other": True, "is_note": False}),
+        ("openai-usage", {"usage": None}, {"is_other": True}),
+        ("openai-usage", {"usage": {}}, {"reason": "missing_field"}),
+        ("openai-usage", {"error": {"code": "x"}}, {"outcome": "failed"}),
+        ("openai-usage", {"status": "cancelled"}, {"outcome": "aborted"}),
+        ("mooncake", {"timestamp": -1}, {"reason": "bad_time"}),
+        ("qwen-bailian", {"timestamp": 0.0000019}, {"arrival_time": at(0, 0, 1, hour=0)}),
+        ("sglang-requests", {"timestamp": "2026-10-05T08:00:04"}, {"arrival_time": at(0, 0, 234000)}),
+    ],
+)
+def test_what_becomes_of_an_example_with_another_value(name, line, expected):
+    (row,) = read(json.dumps(json.loads(get_format(name).example) | line).encode(), name)
+    assert {key: row[key] for key in expected} == expected

@@ -66,7 +66,7 @@ class ClockSegments:
         moved_us = np.empty(len(frame), np.int64)
         is_known = logged.is_not_null().to_numpy()
         follow_clock(
-            *(logged.fill_null(0).to_numpy(), is_known, self._restart_us, self._starts_us, LATEST_US),
+            *(logged.fill_null(0).to_numpy(), is_known, self._restart_us, self._starts_us, LATEST_US + 1),
             *(self._state, moved_us),
         )
         if not moved_us.any():

@@ -186,7 +186,7 @@ def follow_clock(time_us, is_known, restart_us, starts_us, latest_us, state, mov
     is_known : bool[n], rows that have a time
     restart_us : how far below the highest time of its segment a time begins a new one
     starts_us : int64[k], declared starts of the segments, that of the first included
-    latest_us : no time is moved beyond it
+    latest_us : no segment without a declared start is taken to follow on a later time
     state : int64[3], kept from call to call: segment (-1 before the first time), its highest time, its move
     moved_us : int64[n], filled in: how far to move each row
     """

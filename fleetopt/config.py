@@ -9,6 +9,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from fleetopt.errors import InputError, one_line
+from fleetopt.log_mapping import LogMapping
+
+MAPPED = "mapping"
+"""Format of sources that declare it themselves."""
 
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]*$")]
 PoolName = Annotated[str, Field(pattern=r"^(all|short|middle|long)$")]
@@ -56,14 +60,26 @@ class Source(_Section):
         source's time zone, and then a file holds the lines of that day only. Relative paths start at the
         configuration file.
     format : str
-        Name of a log format (``fleetopt formats``).
+        Name of a log format (``fleetopt formats``), or ``"mapping"``.
+    mapping : LogMapping, optional
+        The source's own format, where ``format`` says so.
     timezone : str
         IANA zone of times that carry none.
-    time : {"arrival", "finish"}
-        What the logged time is. No format so far holds durations, so finish times are used as they are and every
-        recommendation made from them says so.
+    time : {"arrival", "finish"}, optional
+        What the logged time is, if not what the format says. A finish is taken for the arrival where the log holds no
+        duration, and every recommendation made from such times says so.
     clock_start : datetime.datetime, optional
         Where a relative clock starts; needed by formats that have one.
+    segment_starts : list of datetime.datetime
+        Where it starts each further time that it begins anew within a file; one that is not given is taken to follow on
+        the segment before.
+    clock_restart_s : float
+        A relative clock begins anew where it jumps back by more than this, s; by less, lines are out of order.
+    models : list of str
+        Models whose requests are this source's own; those of others are kept apart. ``["*"]``: all that the logs name,
+        since one fleet serves them. Empty: none is declared, and logs that name more than one fail their day's checks.
+    duplicate_horizon_s : float
+        How far apart in time two records can be and still be repeats of each other, s.
     archetype : str
         Traffic class of the source's requests.
     fleet : str
@@ -75,8 +91,13 @@ class Source(_Section):
     path: str = Field(min_length=1)
     format: str = Field(min_length=1)
     timezone: str = "UTC"
-    time: Literal["arrival", "finish"] = "arrival"
+    mapping: LogMapping | None = None
+    time: Literal["arrival", "finish"] | None = None
     clock_start: datetime | None = None
+    segment_starts: tuple[datetime, ...] = ()
+    clock_restart_s: Positive = 300.0
+    models: tuple[str, ...] = ()
+    duplicate_horizon_s: Positive = 3600.0
     archetype: Name
     fleet: Name
     first_day: date | None = None
@@ -90,12 +111,32 @@ class Source(_Section):
             raise ValueError(f"unknown time zone '{zone}'; use an IANA name such as Europe/Berlin") from error
         return zone
 
-    @field_validator("clock_start")
+    @field_validator("clock_start", "segment_starts")
     @classmethod
-    def _clock_start_has_zone(cls, start: datetime | None) -> datetime | None:
-        if start is not None and start.tzinfo is None:
+    def _starts_have_zones(
+        cls, value: datetime | tuple[datetime, ...] | None
+    ) -> datetime | tuple[datetime, ...] | None:
+        starts = value if isinstance(value, tuple) else (value,)
+        if any(start is not None and start.tzinfo is None for start in starts):
             raise ValueError("needs a zone, for example 2023-11-16T18:15:00Z")
-        return start
+        return value
+
+    @field_validator("models")
+    @classmethod
+    def _all_models_or_some(cls, models: tuple[str, ...]) -> tuple[str, ...]:
+        if "*" in models and len(models) > 1:
+            raise ValueError('"*" stands for all models and needs no others beside it')
+        return models
+
+    @model_validator(mode="after")
+    def _keys_agree(self) -> Self:
+        if (self.format == MAPPED) != (self.mapping is not None):
+            raise ValueError(f'format = "{MAPPED}" and a section of that name go together: there is only one of them')
+        if self.segment_starts and self.clock_start is None:
+            raise ValueError("segment_starts are those after clock_start, which is missing")
+        if self.mapping is not None and self.mapping.time.is_relative and self.clock_start is None:
+            raise ValueError("the mapping's times are relative: declare clock_start, for example 2023-11-16T18:15:00Z")
+        return self
 
     @field_validator("path")
     @classmethod
@@ -109,6 +150,16 @@ class Source(_Section):
     def is_dated(self) -> bool:
         """Whether a file's name says which day it holds."""
         return "{date}" in self.path
+
+    @property
+    def clock_starts(self) -> tuple[datetime, ...]:
+        """Where a relative clock starts, and where each time that it begins anew, as far as that is declared."""
+        return () if self.clock_start is None else (self.clock_start, *self.segment_starts)
+
+    @property
+    def own_models(self) -> frozenset[str] | None:
+        """Models whose requests are the source's own; None: all."""
+        return None if not self.models or self.models == ("*",) else frozenset(self.models)
 
 
 class Peak(_Section):

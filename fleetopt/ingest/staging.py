@@ -189,7 +189,7 @@ def _repeats(candidates: pl.DataFrame, carried: pl.DataFrame, horizon: timedelta
     group = [_rank(candidates[name]) for name in _GROUP]
     times = _rank(candidates["arrival_time"])
     ranks = [_rank(candidates[name]) for name in (*content, *_PLACE) if _is_varied(candidates[name])]
-    order = np.lexsort([*reversed(ranks), index >= 0, times, *reversed(group)])
+    order = np.lexsort([*reversed(ranks), times, *reversed(group)])
     is_same = np.logical_and.reduce([np.diff(key[order]) == 0 for key in group])
     reach = np.where(candidates["has_id"].to_numpy()[order[1:]], horizon // timedelta(microseconds=1), 0)
     repeats = index[order[1:][is_same & (np.diff(times[order]) <= reach)]]

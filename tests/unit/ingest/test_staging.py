@@ -183,3 +183,20 @@ def test_one_record_repeated_without_end_is_held_once(tmp_path, monkeypatch):
     staged = list(stage(write(tmp_path, rows, part_rows=100), DAY, horizon_s=HORIZON_S, max_rows=200))
     assert together(staged)[1] == {"lines": 6000, "duplicates": 5998, "unusable": 3000}
     assert max(frame.height for frame in held) <= 300
+
+
+def test_of_repeats_at_one_time_the_longest_output_counts(tmp_path):
+    orders = [[1, 3, 2], [3, 1, 2], [2, 1, 3]]
+    for outputs in orders:
+        rows = [record(1, 10, has_id=True, output_tokens=output, file=f"{output}.csv") for output in outputs]
+        staged = next(stage(write(tmp_path, rows), DAY, horizon_s=HORIZON_S))
+        assert staged.requests["output_tokens"].to_list() == [3]
+
+
+def test_an_id_is_known_as_long_in_a_minute_of_many_pieces(tmp_path):
+    """Each piece of the second minute meets the ids of the first one."""
+    keys = range(12)
+    rows = [record(key, second, key_lo=key, has_id=True) for second in (0, 85) for key in keys]
+    for max_rows in (1, 3, 5, 100):
+        staged = list(stage(write(tmp_path, rows), DAY, horizon_s=HORIZON_S, max_rows=max_rows))
+        assert together(staged)[1] == {"lines": 24, "duplicates": 12, "unusable": 0}

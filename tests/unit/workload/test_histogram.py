@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fleetopt import schemas
+from fleetopt.workload import histogram as histogram_module
 from fleetopt.workload.histogram import (
     arrivals_per_second,
     bin_lower_edge,
-    bin_lower_edge_expr,
     bin_upper_edge,
     length_histogram,
 )
@@ -24,13 +24,8 @@ def reference_edge(v: int) -> int:
 
 
 @given(st.lists(st.one_of(st.just(0), lengths, st.integers(0, 2**62)), min_size=1))
-def test_both_twins_are_the_shift_of_python_integers(values: list[int]) -> None:
-    expected = [reference_edge(v) for v in values]
-    assert bin_lower_edge(np.array(values)).tolist() == expected
-    frame = pl.DataFrame({"v": values}, schema={"v": pl.Int64})
-    edges = frame.select(bin_lower_edge_expr(pl.col("v"))).to_series()
-    assert edges.dtype == pl.Int64
-    assert edges.to_list() == expected
+def test_lower_edge_is_the_shift_of_python_integers(values: list[int]) -> None:
+    assert bin_lower_edge(np.array(values)).tolist() == [reference_edge(v) for v in values]
 
 
 @pytest.mark.parametrize("exponent", range(6, 62))
@@ -52,11 +47,35 @@ def test_a_length_lies_in_its_bin_and_the_bin_is_narrow(v: int) -> None:
     assert bin_lower_edge(upper + 1)[0] == upper[0] + 1
 
 
-def test_null_stays_null_and_negative_lengths_are_refused() -> None:
-    frame = pl.DataFrame({"v": [None, 65]}, schema={"v": pl.Int64})
-    assert frame.select(bin_lower_edge_expr(pl.col("v"))).to_series().to_list() == [None, 64]
+def test_negative_and_missing_values_are_refused() -> None:
     with pytest.raises(ValueError, match="negative"):
         bin_lower_edge(np.array([-1]))
+    good = requests_frame([(EPOCH, 1, 1, "chat", "gateway-a")] * 2)
+    for change, named in [
+        (pl.lit(-1, dtype=pl.Int64).alias("prompt_tokens"), "prompt_tokens: a length is negative"),
+        (pl.lit(None, dtype=pl.Int64).alias("output_tokens"), "output_tokens: a value is missing"),
+        (pl.lit(None, dtype=good.schema["arrival_time"]).alias("arrival_time"), "arrival_time: a value is missing"),
+    ]:
+        with pytest.raises(ValueError, match=named):
+            length_histogram(good.with_columns(change))
+
+
+@pytest.mark.parametrize("tokens", [0, 63, 64, 65, 2**40 + 12345, 2**62, 2**63 - 1])
+def test_every_length_has_a_bin(tokens: int) -> None:
+    histogram = length_histogram(requests_frame([(EPOCH, tokens, 5, "chat", "gateway-a")]))
+    assert histogram["prompt_tokens_lo"].to_list() == [reference_edge(tokens)]
+    assert histogram["prompt_tokens_sum"].to_list() == [tokens]
+
+
+@settings(max_examples=20, deadline=None)
+@given(rows, st.integers(1, 5))
+def test_batches_and_merges_change_nothing(requests: list[Row], batch_rows: int) -> None:
+    whole = length_histogram(requests_frame(requests)), arrivals_per_second(requests_frame(requests))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(histogram_module, "_BATCH_ROWS", batch_rows)
+        patch.setattr(histogram_module, "_MERGE_CELLS", 3)
+        assert length_histogram(requests_frame(requests)).equals(whole[0])
+        assert arrivals_per_second(requests_frame(requests)).equals(whole[1])
 
 
 def cells_in_python(requests: list[Row]) -> dict[tuple, list[int]]:

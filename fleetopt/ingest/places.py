@@ -1,12 +1,11 @@
-"""Where log files are: local paths, ``file://``, ``s3://`` and ``gs://`` URLs (with globs), and ``http(s)://`` URLs.
+"""Where log files are: local paths and ``file://``, object stores (with globs), and ``http(s)://`` URLs.
 
-Credentials come from the environment, as the object stores' own tools read them. A URL that holds a user or a password
-is refused, and what a URL's query holds is masked wherever the URL is shown.
+Credentials come from the environment (`fleetopt.ingest.stores`). A URL that holds a user or a password is refused, and
+what a URL's query holds is masked wherever the URL is shown.
 """
 
 import glob
 import http.client
-import io
 import re
 import shutil
 import tempfile
@@ -14,15 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final, cast
 from urllib.error import HTTPError, URLError
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 from urllib.request import url2pathname, urlopen
 
-import pyarrow as pa
-from pyarrow import fs
-
 from fleetopt.errors import InputError
+from fleetopt.ingest import stores
 
-SCHEMES: Final = ("file", "gs", "http", "https", "s3")
+SCHEMES: Final = ("abfss", "file", "gs", "http", "https", "s3")
 _HTTP_TIMEOUT_S: Final = 60
 _IS_URL = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*://")
 _ISO_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
@@ -74,6 +71,9 @@ def parse_place(path: str, config_dir: Path, data_dir: Path) -> Place:
     scheme = path.split("://")[0].lower()
     if scheme not in SCHEMES:
         raise InputError(f"unknown scheme '{scheme}://'; known: local paths, {', '.join(f'{s}://' for s in SCHEMES)}")
+    if scheme in stores.SCHEMES:
+        stores.check_url(path)
+        return Place(path, None)
     if "@" in urlsplit(path).netloc:
         raise InputError(f"'{shown_url(path)}' holds credentials in the URL; give them through the environment")
     if scheme == "file":
@@ -83,6 +83,8 @@ def parse_place(path: str, config_dir: Path, data_dir: Path) -> Place:
 
 def shown_url(url: str) -> str:
     """Return a URL as it may be written anywhere: no user or password, values in the query masked unless ISO dates."""
+    if stores.is_stored(url):  # holds neither: `parse_place` has seen to it
+        return url
     parts = urlsplit(url)
     pairs = parse_qsl(parts.query, keep_blank_values=True)
     query = urlencode([(key, value if _ISO_DATE.fullmatch(value) else "***") for key, value in pairs], safe="*")
@@ -106,27 +108,7 @@ def find_files(place: Place) -> list[str]:
         return _find_local(place.root, place.pattern)
     if place.pattern.startswith("http"):
         return [place.pattern] if _exists_http(place.pattern) else []
-    scheme, query = place.pattern.split("://")[0], place.pattern.partition("?")[2]
-    try:
-        filesystem, base = fs.FileSystem.from_uri(_up_to_glob(place.pattern))
-        found = find_remote(filesystem, base.rstrip("/") + _from_glob(place.pattern))
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise InputError(_unreachable(place.pattern, error)) from None
-    return [f"{scheme}://{quote(path, safe='/=:,+@')}{f'?{query}' if query else ''}" for path in found]
-
-
-def find_remote(filesystem: fs.FileSystem, pattern: str) -> list[str]:
-    """List the files of an object store that a pattern with ``*`` and ``**`` matches, sorted."""
-    base = _up_to_glob(pattern)
-    if base == pattern:
-        return [pattern] if filesystem.get_file_info(pattern).type == fs.FileType.File else []
-    selector = fs.FileSelector(base, allow_not_found=True, recursive=True)
-    matches = re.compile(_regex(pattern)).fullmatch
-    return sorted(
-        info.path
-        for info in filesystem.get_file_info(selector)
-        if info.type == fs.FileType.File and matches(info.path) and not PurePosixPath(info.path).name.startswith(".")
-    )
+    return [file.url for file in stores.find_stored(place.pattern)]
 
 
 def open_file(file: str) -> BinaryIO:
@@ -147,12 +129,28 @@ def open_file(file: str) -> BinaryIO:
             raise InputError(f"{file}: {(error.strerror or 'cannot be read').lower()}") from error
     if file.startswith("http"):
         return _download(file)
-    try:
-        filesystem, path = fs.FileSystem.from_uri(file)
-        # No decompression by name: offsets are those of the file itself.
-        return cast(BinaryIO, io.BufferedReader(filesystem.open_input_stream(path, compression=None)))
-    except (OSError, ValueError, pa.ArrowException) as error:
-        raise InputError(_unreachable(file, error)) from None
+    return stores.open_stored(file)
+
+
+def stamp(file: str) -> tuple[int | None, int | None]:
+    """Return a file's size in bytes and time of change in nanoseconds since 1970; None twice over HTTP.
+
+    Raises
+    ------
+    InputError
+        If it is missing or its place cannot be reached.
+    """
+    if not _IS_URL.match(file):
+        try:
+            found = Path(file).stat()
+        except OSError as error:
+            raise InputError(f"{file}: cannot be read: {(error.strerror or 'no reason given').lower()}") from None
+        return found.st_size, found.st_mtime_ns
+    if file.startswith("http"):
+        return None, None
+    if not (stored := stores.find_stored(file)):
+        raise InputError(f"{file}: cannot be read: no such file")
+    return stored[0].size, stored[0].mtime_ns
 
 
 def _find_local(root: Path, pattern: str) -> list[str]:
@@ -166,24 +164,6 @@ def _find_local(root: Path, pattern: str) -> list[str]:
     found = root.joinpath(*parts[:n_literal]).glob(str(PurePosixPath(*parts[n_literal:])))
     names_hidden = parts[-1].startswith(".")
     return sorted(str(path) for path in found if path.is_file() and (names_hidden or not path.name.startswith(".")))
-
-
-def _up_to_glob(pattern: str) -> str:
-    """Return a URL (with its query) or path up to the last slash before its first star; all of it if it has none."""
-    path, mark, query = pattern.partition("?")
-    head, star, _ = path.partition("*")
-    return f"{head[: head.rindex('/')]}{mark}{query}" if star else pattern
-
-
-def _from_glob(pattern: str) -> str:
-    """Return what `_up_to_glob` leaves of the path, from that slash on."""
-    path = pattern.partition("?")[0]
-    return path.removeprefix(_up_to_glob(path))
-
-
-def _regex(pattern: str) -> str:
-    translated = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*"}
-    return "".join(translated.get(part, re.escape(part)) for part in re.split(r"(\*\*/|\*\*|\*)", pattern))
 
 
 def _exists_http(url: str) -> bool:

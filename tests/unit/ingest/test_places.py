@@ -1,18 +1,16 @@
-"""Files on disks, in object stores and over HTTP; and what is shown of a URL."""
+"""Files on disks and over HTTP, and what is shown of a URL; object stores are in test_stores."""
 
 import threading
 from contextlib import closing
 from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import SimpleNamespace
 
 import pytest
-from pyarrow import fs
 
 from fleetopt.config import Source
 from fleetopt.errors import InputError
 from fleetopt.ingest.landing import days_in_file, landing_digest, list_files, read_day
-from fleetopt.ingest.places import Place, find_files, find_remote, open_file, shown_file, shown_url
+from fleetopt.ingest.places import Place, find_files, open_file, shown_file, shown_url
 from tests.unit.ingest.helpers import HEADER, KEY
 
 DAY = date(2023, 11, 16)
@@ -105,53 +103,6 @@ def test_what_is_shown_of_a_url():
     )
     assert shown_url("s3://bucket/2023-11-16/*.csv") == "s3://bucket/2023-11-16/*.csv"
     assert shown_file("/a/b?c=d.csv") == "/a/b?c=d.csv"
-
-
-@pytest.mark.parametrize(
-    ("pattern", "expected"),
-    [
-        ("/logs/a.csv", ["a.csv"]),
-        ("/logs/*.csv", ["a.csv", "b c.csv"]),
-        ("/logs/**", ["a.csv", "b c.csv", "day=1/a.csv", "day=1/deep/a.csv", "note.txt"]),
-        ("/logs/**/a.csv", ["a.csv", "day=1/a.csv", "day=1/deep/a.csv"]),
-        ("/logs/day=*/a.csv", ["day=1/a.csv"]),
-        ("/logs/day=1", []),
-        ("/nowhere/*.csv", []),
-    ],
-)
-def test_patterns_in_an_object_store(pattern, expected, tmp_path):
-    for name in ("a.csv", "b c.csv", "note.txt", "day=1/a.csv", "day=1/deep/a.csv", ".a.csv"):
-        file = tmp_path / "logs" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(CONTENT)
-    found = find_remote(fs.LocalFileSystem(), f"{tmp_path}{pattern}")
-    assert [path.removeprefix(f"{tmp_path}/logs/") for path in found] == expected
-
-
-def test_an_object_store_end_to_end(tmp_path, monkeypatch):
-    seen = []
-
-    def from_uri(uri):
-        seen.append(uri)
-        path = uri.removeprefix("s3://").partition("?")[0].replace("%20", " ")
-        return fs.SubTreeFileSystem(str(tmp_path), fs.LocalFileSystem()), path
-
-    store = SimpleNamespace(
-        FileSystem=SimpleNamespace(from_uri=from_uri), FileSelector=fs.FileSelector, FileType=fs.FileType
-    )
-    monkeypatch.setattr("fleetopt.ingest.places.fs", store)
-    (tmp_path / "bucket" / "logs").mkdir(parents=True)
-    (tmp_path / "bucket" / "logs" / "2023-11-16 a.csv.gz").write_bytes(CONTENT)
-    source = _source("s3://bucket/logs/{date}*?region=eu-west-1")
-    assert list_files(source, "s", DAY, tmp_path, tmp_path) == [
-        "s3://bucket/logs/2023-11-16%20a.csv.gz?region=eu-west-1"
-    ]
-    assert list_files(source, "s", None, tmp_path, tmp_path) == list_files(source, "s", DAY, tmp_path, tmp_path)
-    rows = read_day("s", source, DAY, config_dir=tmp_path, data_dir=tmp_path, hash_key=KEY)
-    assert rows["byte_offset"].to_list() == [41, 77]
-    assert seen[0] == "s3://bucket/logs?region=eu-west-1"
-    with pytest.raises(InputError, match=r"^s3://bucket/logs/x\.csv: cannot be read: FileNotFoundError$"):
-        open_file("s3://bucket/logs/x.csv")
 
 
 def test_local_files(tmp_path):

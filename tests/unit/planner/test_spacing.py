@@ -19,7 +19,7 @@ from tests.unit.planner.random_problems import problems
 
 @pytest.fixture(scope="module")
 def histogram():
-    """More than six thousand distinct lengths, and a target so near what idle replicas need that no bound tells much."""
+    """More than six thousand distinct lengths, and a target so near what idle replicas need that no bound helps."""
     rng = np.random.default_rng(0)
     prompt = np.clip(rng.lognormal(7.8, 1.0, 12_000), 2, 30_000).round()
     output = np.clip(rng.lognormal(5.0, 0.8, 12_000), 1, 2_000).round()

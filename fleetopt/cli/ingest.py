@@ -51,6 +51,10 @@ def ingest(
     horizon_s: Annotated[
         float, typer.Option("--duplicate-horizon", help="Lines of one id are one request up to so many seconds apart.")
     ] = 3600.0,
+    models: Annotated[
+        list[str] | None,
+        typer.Option("--model", help="Only requests of this model; may be repeated.", show_default=False),
+    ] = None,
     explain: Annotated[
         bool, typer.Option("--explain", help="Print the first three lines of each reason why lines could not be used.")
     ] = False,
@@ -71,6 +75,7 @@ def ingest(
         hash_key=hash_key.encode() or PUBLIC_HASH_KEY,
         archetype=archetype,
         horizon_s=horizon_s,
+        models=frozenset(models) if models else None,
     )
     with byte_progress("reading", enabled=not as_json) as on_progress:
         balance = ingest_files(files, out, reading, on_progress)
@@ -79,6 +84,9 @@ def ingest(
         print(json.dumps(shown))
         return
     _print_balance(balance)
+    if len(balance.models) > 1 and not models:
+        print(f"the logs name {len(balance.models)} models: {', '.join(balance.models)}")
+        print("requests of different models are not one workload: choose with --model")
     if explain:
         _print_examples(balance)
     if not hash_key:

@@ -59,6 +59,8 @@ class Balance:
         Times that a relative clock started again within a file.
     finish_times : int
         Requests whose arrival is their finish, for want of a duration.
+    models : list of str
+        Models that the requests written name, in order.
     examples : dict
         Reason -> the places of the first lines with it, and their text where it cannot hold a prompt.
     """
@@ -70,6 +72,7 @@ class Balance:
     unserved: dict[str, int] = field(default_factory=dict)
     clock_restarts: int = 0
     finish_times: int = 0
+    models: list[str] = field(default_factory=list)
     examples: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
 
 
@@ -97,6 +100,8 @@ class Reading:
         Lines with the same id repeat each other up to this far apart, s.
     clock_restart_s : float
         A relative clock that goes back by more than this has started again, s.
+    models : frozenset of str, optional
+        Models whose requests count; None: all.
     """
 
     format_name: str = AUTO
@@ -106,6 +111,7 @@ class Reading:
     archetype: str = "all"
     horizon_s: float = 3600.0
     clock_restart_s: float = 300.0
+    models: frozenset[str] | None = None
 
 
 def ingest_files(files: Sequence[Path], out: Path, reading: Reading, on_progress: OnProgress | None = None) -> Balance:
@@ -247,7 +253,7 @@ class _Log:
             clock_start=reading.clock_start,
             time_is=None,
             hash_key=reading.hash_key,
-            models=None,
+            models=reading.models,
         )
 
     def _check(self, tally: Tally, n_usable: int, first_bad: dict[str, Any] | None) -> None:
@@ -311,6 +317,7 @@ def _count(staged: Staged, balance: Balance) -> None:
     for outcome, n in staged.unserved["outcome"].value_counts().iter_rows():
         balance.unserved[outcome] = balance.unserved.get(outcome, 0) + n
     balance.finish_times += int(staged.requests["is_finish_time"].sum())
+    balance.models = sorted({*balance.models, *staged.requests["model"].drop_nulls().unique()})
 
 
 def quarantine_rows(rows: pl.DataFrame, hashes: Mapping[str, str]) -> pl.DataFrame:

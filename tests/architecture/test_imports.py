@@ -84,7 +84,9 @@ def test_library_has_no_orchestration_clock_environment_or_files():
     for path in modules("fleetopt"):
         place = path.relative_to(ROOT / "fleetopt")
         may_touch_files = place.parts[0] in {"ingest", "cli"}
-        allowed = {OBJECT_STORES[1], f"{OBJECT_STORES[1]}.DeltaStorageHandler"} if str(place) == OBJECT_STORES[0] else set()
+        allowed = (
+            {OBJECT_STORES[1], f"{OBJECT_STORES[1]}.DeltaStorageHandler"} if str(place) == OBJECT_STORES[0] else set()
+        )
         if bad := set(offences(path.read_text(), may_touch_files=may_touch_files)) - allowed:
             found[str(place)] = bad
     assert found == {}

@@ -85,4 +85,5 @@ def test_whole_repeated_and_compressed_files_give_the_same_requests(name, tmp_pa
     places = ("file", "line_number", "record_number", "file_hash", "byte_offset", "byte_length")
     assert again.equals(requests)
     assert quarantine_again.drop(places).sort("record_hash").equals(quarantine.drop(places).sort("record_hash"))
-    assert (twice.lines, twice.requests, twice.quarantined) == (2 * once.lines, once.requests, once.quarantined)
+    assert (twice.requests, twice.quarantined, twice.unserved) == (once.requests, once.quarantined, once.unserved)
+    assert twice.lines >= 2 * once.lines

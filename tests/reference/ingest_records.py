@@ -180,8 +180,16 @@ def json_records(data, log_format):
         record = Record(number, content, offset, fault=byte_fault(content))
         if record.fault is None:
             record.value, record.fault = parse(content.decode())
-        spans = find_spans(record.value) if record.fault is None and log_format.explode is not None else []
-        parts = [Record(number, content, offset, count, value=span) for count, span in enumerate(spans, start=1)]
+        spans = []
+        if log_format.explode is not None and record.fault is None:
+            if has_repeats(record.value):
+                record.fault = "repeated_field"
+            else:
+                spans = find_spans(record.value, log_format.mapping.paths())
+        parts = [
+            Record(number, content, offset, count, "not_an_object" if span is None else None, value=span)
+            for count, span in enumerate(spans, start=1)
+        ]
         for part in parts or [record]:
             if part.fault is None and any(is_repeated(part.value, path) for path in log_format.mapping.paths()):
                 part.fault = "repeated_field"
@@ -232,37 +240,105 @@ def is_repeated(value, path):
 # From spans to flat objects
 
 
-def find_spans(value):
-    """List the spans of a line of OTLP JSON as flat objects."""
+class MalformedError(Exception):
+    """What should be a span, or hold some, is not as OTLP has it."""
+
+
+def find_spans(line, wanted):
+    """List the spans of a line of OTLP JSON as flat objects; None for what is malformed."""
     spans = []
-    for resource in first(value, "resourceSpans", "resource_spans") or []:
-        for scope in first(resource, "scopeSpans", "scope_spans", "instrumentationLibrarySpans") or []:
-            spans += [flat_span(span) for span in first(scope, "spans") or []]
+    try:
+        for resource in objects(line, "resourceSpans", "resource_spans"):
+            check_attributes(pairs_of(first(resource, "resource") or Pairs()))
+            for scope in objects(resource, *SCOPES):
+                spans += [flat_span(span, wanted) for span in array(first(scope, "spans") or [])]
+    except MalformedError:
+        spans.append(None)
     return spans
 
 
+SCOPES = ("scopeSpans", "scope_spans", "instrumentationLibrarySpans", "instrumentation_library_spans")
+
+
+def has_repeats(value):
+    """Whether any object in a value names a field twice."""
+    inner = [each for _, each in value] if isinstance(value, Pairs) else value if isinstance(value, list) else []
+    is_twice = isinstance(value, Pairs) and len({key for key, _ in value}) < len(value)
+    return is_twice or any(map(has_repeats, inner))
+
+
+def pairs_of(value):
+    if not isinstance(value, Pairs):
+        raise MalformedError
+    return value
+
+
 def first(pairs, *keys):
-    return next((value for key, value in pairs if key in keys and value is not None), None)
+    """The value of the first of the keys that has one."""
+    known = dict(pairs)
+    return next((known[key] for key in keys if known.get(key) is not None), None)
 
 
-def flat_span(span):
-    trace = first(span, "traceId", "trace_id") or ""
-    parent = first(span, "parentSpanId", "parent_span_id")
-    flat = Pairs([("id", f"{trace}/{first(span, 'spanId', 'span_id') or ''}"), ("name", first(span, "name"))])
-    if parent:
-        flat.append(("parent", f"{trace}/{parent}"))
-    for key, other in (("startTimeUnixNano", "start_time_unix_nano"), ("endTimeUnixNano", "end_time_unix_nano")):
-        flat.append((key, first(span, key, other)))
-    flat.append(("status.code", first(first(span, "status") or [], "code")))
-    flat += [(first(each, "key"), attribute(first(each, "value"))) for each in first(span, "attributes") or []]
-    return flat
+def objects(pairs, *keys):
+    return [pairs_of(each) for each in array(first(pairs, *keys) or [])]
+
+
+def array(value):
+    if isinstance(value, Pairs) or not isinstance(value, list):
+        raise MalformedError
+    return value
+
+
+def check_attributes(holder):
+    found = objects(holder, "attributes")
+    if not all(isinstance(first(each, "key"), str) for each in found):
+        raise MalformedError
+    return [(first(each, "key"), first(each, "value")) for each in found]
+
+
+def flat_span(span, wanted):
+    try:
+        attributes = check_attributes(pairs_of(span))
+        trace, own, parent = (
+            first(span, *keys)
+            for keys in (("traceId", "trace_id"), ("spanId", "span_id"), ("parentSpanId", "parent_span_id"))
+        )
+        flat = [("id", f"{trace}/{own}")] if is_id(trace) and is_id(own) else []
+        flat += [("parent", f"{trace}/{parent}")] if is_id(trace) and is_id(parent) else []
+        status = first(span, "status")
+        flat += [
+            ("startTimeUnixNano", scalar(first(span, "startTimeUnixNano", "start_time_unix_nano"))),
+            ("endTimeUnixNano", scalar(first(span, "endTimeUnixNano", "end_time_unix_nano"))),
+            ("status.code", scalar(first(status, "code")) if isinstance(status, Pairs) else None),
+        ]
+        own_fields = {key for key, _ in flat} | {"id", "parent"}
+        read = [(key, attribute(value)) for key, value in attributes if key in wanted and key not in own_fields]
+        return Pairs(pair for pair in flat + read if pair[1] is not None)
+    except MalformedError:
+        return None
+
+
+def is_id(value):
+    return isinstance(value, str) and value.strip("0") != ""
+
+
+def scalar(value):
+    """Text, number or boolean; quoted integers are numbers."""
+    if type(value) is str and re.fullmatch("-?(0|[1-9][0-9]*)", value):
+        return Number(value)
+    return None if isinstance(value, list) else value
 
 
 def attribute(value):
-    values = first(value or [], "arrayValue", "array_value")
-    if values is not None:
-        return [attribute(each) for each in first(values, "values") or []]
-    return next((each for _, each in value or []), None)
+    if not isinstance(value, Pairs):
+        return None
+    double = first(value, "doubleValue", "double_value")
+    if double is not None:
+        return Number(re.sub(r"\.0+$", "", double)) if isinstance(double, Number) else scalar(double)
+    array = first(value, "arrayValue", "array_value")
+    if isinstance(array, Pairs):
+        return [each for each in map(attribute, objects(array, "values")) if each is not None]
+    return scalar(first(value, "intValue", "int_value", "stringValue", "string_value", "boolValue", "bool_value"))
 
 
 # From values to meaning

@@ -65,7 +65,7 @@ class LogFile:
             self.sha256()
             raw.seek(0)
             return raw
-        copy = cast(BinaryIO, opened.enter_context(tempfile.TemporaryFile()))
+        copy = cast(BinaryIO, opened.enter_context(tempfile.TemporaryFile()))  # noqa: SIM115  # closed with the log
         shutil.copyfileobj(self._hashing, copy, _COPIED_BYTES)
         copy.seek(0)
         return copy

@@ -38,7 +38,7 @@ def write_azure(path: Path, n_lines: int, bad_fraction: float = 0.0) -> None:
 
 
 def write_mooncake(path: Path, n_lines: int) -> None:
-    """Write lines as the Mooncake trace has them: some 250 bytes, most of them hashes of blocks; 3 s between batches."""
+    """Write lines as the Mooncake trace has them: some 250 bytes, most of them hashes of blocks, in batches of 3 s."""
     rng = np.random.default_rng(20251102)
     with path.open("w") as file:
         for start in range(0, n_lines, _PIECE_LINES):
@@ -70,7 +70,8 @@ def day_config(directory: Path, log_format: str, file_name: str) -> Path:
     config = directory / "fleetopt.toml"
     config.write_text(
         f"[pipeline]\nfirst_day = {DAY:%Y-%m-%d}\nmax_quarantined_fraction = 0.5\n\n"
-        f'[source.log]\npath = "{file_name}"\nformat = "{log_format}"\n{start}archetype = "chat"\nfleet = "assistant"\n\n'
-        '[fleet.assistant]\nmodel = "m"\nslo_ttft_p99_s = 4.0\nprofiles = ["a100-llama2-7b"]\nmax_context_tokens = 65536\n'
+        f'[source.log]\npath = "{file_name}"\nformat = "{log_format}"\n{start}archetype = "chat"\n'
+        'fleet = "assistant"\n\n[fleet.assistant]\nmodel = "m"\nslo_ttft_p99_s = 4.0\n'
+        'profiles = ["a100-llama2-7b"]\nmax_context_tokens = 65536\n'
     )
     return config

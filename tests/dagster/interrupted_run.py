@@ -3,8 +3,8 @@
 ``python -m tests.dagster.interrupted_run ROOT DATA_NAME DAY [--kill-at N | --kill-after S] [--start-when FILE]``
 
 Prints how many file events below the data directory the run had, and how long it took. ``--kill-at`` ends the process
-with SIGKILL at the N-th of those events (files opened, renamed, linked, removed, directories made), ``--kill-after`` at a
-moment in between, when Polars or delta-rs may be in the middle of a file. ``--start-when`` waits for a file to appear.
+with SIGKILL at the N-th of those events (files opened, renamed, linked, removed, directories made), ``--kill-after`` at
+a moment in between, when Polars or delta-rs may be in the middle of a file. ``--start-when`` waits for a file.
 """
 
 import argparse

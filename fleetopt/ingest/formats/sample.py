@@ -98,4 +98,7 @@ def _columns(line: bytes, container: Csv) -> tuple[str, ...]:
         return ()
     if not container.quoted:
         return tuple(text.split(container.delimiter))
-    return tuple(next(csv.reader([text], delimiter=container.delimiter), []))
+    try:
+        return tuple(next(csv.reader([text], delimiter=container.delimiter), []))
+    except csv.Error:
+        return ()

@@ -120,7 +120,8 @@ def report(log_format: str, n_lines: int, dirty: bool, taken: dict[str, list[dic
         ratio = bare_s / wall_s
         target = TARGETS[what]
         print(
-            f"  {what}: {wall_s:.2f} s, {n_lines / wall_s / 1e6:.2f} million lines/s, ratio {ratio:.2f}, target {target} "
+            f"  {what}: {wall_s:.2f} s, {n_lines / wall_s / 1e6:.2f} million lines/s; ratio {ratio:.2f}, "
+            f"target {target} "
             f"{'met' if ratio >= target else 'MISSED'}; Great Expectations {median(r['checks_s'] for r in runs):.2f} s "
             f"({median(r['checks_s'] for r in runs) / wall_s:.0%}); peak {peak_mib:,.0f} MiB, target "
             f"{MEMORY_TARGET_MIB:,} {'met' if peak_mib <= MEMORY_TARGET_MIB else 'MISSED'}",

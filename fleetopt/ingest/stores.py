@@ -116,6 +116,12 @@ def open_stored(url: str) -> BinaryIO:
     return cast(BinaryIO, io.BufferedReader(_Reader(file, url), _READ_BYTES))
 
 
+def file_system(url: str) -> tuple[fs.FileSystem, str]:
+    """Return the file system of a URL's bucket, and the path in it."""
+    filesystem, _, path = _opened(url)
+    return filesystem, path
+
+
 class _Reader(io.RawIOBase):
     def __init__(self, file: pa.NativeFile, url: str) -> None:
         self._file = file

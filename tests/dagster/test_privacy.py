@@ -10,6 +10,7 @@ import dagster as dg
 import polars as pl
 import pytest
 
+from fleetopt.ingest.formats import detect_format, sample_of_lines
 from pipelines.build import build_defs
 from pipelines.resources.settings import load_settings
 
@@ -42,14 +43,13 @@ tenant = "user"
 
 def samples():
     """Samples that hold text, format by format."""
-    return sorted(file for file in SAMPLES.iterdir() if PROMPT.encode() in file.read_bytes())
+    files = (file for file in SAMPLES.iterdir() if file.suffix in {".csv", ".jsonl"})
+    return sorted(file for file in files if PROMPT.encode() in file.read_bytes())
 
 
 @pytest.fixture
 def project(tmp_path):
     """A project that reads every sample with text, one of them with lines that are broken in the middle of it."""
-    from fleetopt.ingest.formats import detect_format, sample_of_lines
-
     text = "[pipeline]\nfirst_day = 2026-10-01\nmax_quarantined_fraction = 1.0\n"
     (tmp_path / "logs").mkdir()
     for file in samples():

@@ -170,10 +170,10 @@ def slow_rows(data, container, paths):
     for chunk in read_chunks(io.BytesIO(data), quoted=container.quoted, delimiter=container.delimiter):
         batch = split_chunk(chunk, record_key=KEY)
         for i in range(len(batch)):
-            fault, names = FAULTS[batch.fault[i]], None
+            fault, text, is_marked = FAULTS[batch.fault[i]], "", False
             if fault is None:
                 text = batch.record(i).decode()
-                names = fields_of(text, container)
+                is_marked = container.quoted and text.startswith('\ufeff"')
                 header = fields_of(text.removeprefix("\ufeff"), container)
                 if all(header.count(name) == 1 for name in container.header):
                     layout = header
@@ -183,13 +183,15 @@ def slow_rows(data, container, paths):
                 fault = "no_header"
             elif fault is None and any(layout.count(path) > 1 for path in paths):
                 fault = "repeated_field"
-            elif fault is None and container.quoted and text.startswith('\ufeff"'):
+            elif fault is None and is_marked:
                 fault = "bad_quotes"  # a mark is passed before a header only, so the quote stands within a field
-            elif fault is None and len(names) != len(layout):
+            elif fault is None and len(fields_of(text, container)) != len(layout):
                 fault = "wrong_field_count"
             row = dict.fromkeys(paths)
             if fault is None:
-                row |= {name: text for name, text in zip(layout, names, strict=True) if name in paths}
+                row |= {
+                    name: text for name, text in zip(layout, fields_of(text, container), strict=True) if name in paths
+                }
             yield row, fault, False
 
 

@@ -4,6 +4,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, Literal
 
 import numpy as np
@@ -59,12 +60,14 @@ def find_labels(quantities: Quantities, paths: Paths, hash_key: bytes) -> Labels
     """
     values = with_first_elements(quantities.find(paths))
     is_held = is_value(values)
-    high, low = keyed_hashes(values.data, values.start, values.end, derive_key(hash_key, b"label"))
+    if not is_held.any():
+        return Labels(np.zeros(len(is_held), np.int32), [])
+    high, low = keyed_hashes(values.data, *values.stretches(), derive_key(hash_key, b"label"))
     n = len(is_held)
     codes, first = np.empty(n, np.int32), np.empty(n + 1, np.int64)
     table = np.zeros(1 << (2 * n + 1).bit_length(), np.int32)
     n_distinct = find_distinct(high, low, is_held, table, codes, first)
-    return Labels(codes, [values.text(row) for row in first[1 : n_distinct + 1]])
+    return Labels(codes, values.texts(first[1 : n_distinct + 1]))
 
 
 def is_value(values: Values) -> np.ndarray:
@@ -81,7 +84,7 @@ def find_ids(quantities: Quantities, paths: Paths, hash_key: bytes) -> tuple[np.
         int64[n], int64[n], bool[n]: a keyed 128-bit hash, which means nothing where there is no id.
     """
     values = with_first_elements(quantities.find(paths))
-    return *keyed_hashes(values.data, values.start, values.end, derive_key(hash_key, b"request")), is_value(values)
+    return *keyed_hashes(values.data, *values.stretches(), derive_key(hash_key, b"request")), is_value(values)
 
 
 def keyed_label(text: str, hash_key: bytes, purpose: Literal["tenant", "session"]) -> str:
@@ -97,7 +100,14 @@ def keyed_label(text: str, hash_key: bytes, purpose: Literal["tenant", "session"
         1 to 64 bytes.
     purpose : {"tenant", "session"}
     """
-    return hashlib.blake2b(text.encode(), key=hash_key, digest_size=_HASH_BYTES, person=purpose.encode()).hexdigest()
+    state = _keyed(hash_key, purpose).copy()  # quicker than to prepare the key each time
+    state.update(text.encode())
+    return state.hexdigest()
+
+
+@lru_cache(maxsize=8)
+def _keyed(hash_key: bytes, purpose: str) -> "hashlib.blake2b":
+    return hashlib.blake2b(key=hash_key, digest_size=_HASH_BYTES, person=purpose.encode())
 
 
 def short_label(text: str) -> str | None:

@@ -57,8 +57,8 @@ def meets(quantities: Quantities, conditions: tuple[Condition, ...], hash_key: b
 def _has_error(quantities: Quantities, paths: tuple[str, ...]) -> np.ndarray:
     values = quantities.find(paths)
     has_error = is_value(values) & (values.kind != FALSE)
-    for row in np.flatnonzero(values.kind == NESTED).tolist():
-        has_error[row] = bool(values.text(row)[1:-1].strip())
+    nested = np.flatnonzero(values.kind == NESTED)
+    has_error[nested] = [bool(text[1:-1].strip()) for text in values.texts(nested)]
     return has_error
 
 

@@ -55,7 +55,8 @@ class ClockSegments:
         Parameters
         ----------
         frame : pl.DataFrame
-            Rows of `fleetopt.ingest.parsed.PARSED_SCHEMA`, in the order of the file.
+            Rows with the columns of `fleetopt.ingest.parsed.PARSED_SCHEMA`, in the order of the file; ids, and whether
+            they are other lines, play no part and may be missing.
 
         Returns
         -------

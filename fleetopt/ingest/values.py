@@ -3,10 +3,11 @@
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 
-from fleetopt.ingest.fields import ESCAPED, MISSING, NESTED, TEXT, Fields
+from fleetopt.ingest.fields import ESCAPED, MISSING, NESTED, NULL, TEXT, Fields
 from fleetopt.ingest.kernels.values import first_held, gather_bytes
 from fleetopt.ingest.mapping import Mapping, Paths
 
@@ -30,16 +31,27 @@ class Values:
     end: np.ndarray
     kind: np.ndarray
 
-    def text(self, row: int) -> str:
-        """Value of a row as it is written."""
-        return self.data[self.start[row] : self.end[row]].tobytes().decode("utf-8", "replace")
+    def texts(self, rows: np.ndarray) -> list[str]:
+        """Values of some rows as they are written."""
+        chosen = replace(self, start=self.start[rows], end=self.end[rows], kind=self.kind[rows])
+        offsets, gathered = chosen.gathered()
+        text, edges = gathered.tobytes(), offsets.tolist()
+        return [text[start:end].decode("utf-8", "replace") for start, end in pairwise(edges)]
+
+    def stretches(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return starts and ends that are equal where there is no value; those of the fields may be anything there."""
+        is_none = self.kind <= NULL
+        if not is_none.any():
+            return self.start, self.end
+        return np.where(is_none, 0, self.start), np.where(is_none, 0, self.end)
 
     def gathered(self) -> tuple[np.ndarray, np.ndarray]:
         """Offsets (int64[n + 1]) and bytes of all values one after the other."""
-        offsets = np.zeros(len(self.start) + 1, np.int64)
-        np.cumsum(self.end - self.start, out=offsets[1:])
+        start, end = self.stretches()
+        offsets = np.zeros(len(start) + 1, np.int64)
+        np.cumsum(end - start, out=offsets[1:])
         gathered = np.empty(offsets[-1], np.uint8)
-        gather_bytes(self.data, self.start, self.end, offsets, gathered)
+        gather_bytes(self.data, start, end, offsets, gathered)
         return offsets, gathered
 
 
@@ -82,7 +94,7 @@ class Quantities:
         escaped = np.flatnonzero(kind == ESCAPED)
         if not len(escaped):
             return values
-        return with_texts(values, escaped, (_unescaped(values.text(row), fields.is_csv) for row in escaped.tolist()))
+        return with_texts(values, escaped, (_unescaped(text, fields.is_csv) for text in values.texts(escaped)))
 
 
 def with_texts(values: Values, rows: np.ndarray, texts: Iterable[str | None]) -> Values:
@@ -99,11 +111,7 @@ def with_texts(values: Values, rows: np.ndarray, texts: Iterable[str | None]) ->
 def with_first_elements(values: Values) -> Values:
     """Put the first element in place of arrays, where that is text or a number; other arrays and objects: no value."""
     nested = np.flatnonzero(values.kind == NESTED)
-    return (
-        with_texts(values, nested, (_first_element(values.text(row)) for row in nested.tolist()))
-        if len(nested)
-        else values
-    )
+    return with_texts(values, nested, map(_first_element, values.texts(nested))) if len(nested) else values
 
 
 def _unescaped(text: str, is_csv: bool) -> str:

@@ -43,13 +43,13 @@ def fields_of(columns, *, is_csv=False, faults=None, others=()):
     for i in range(n):
         for k, values in enumerate(columns.values()):
             text, kind[k, i] = spell(values[i], is_csv)
-            spans[:, k, i] = len(data), len(data) + len(text)
+            spans[:, k, i] = (len(data), len(data) + len(text)) if kind[k, i] > NULL else (0, 1 << 50)
             data += text + b","
     fault, is_other = np.zeros(n, np.uint8), np.zeros(n, np.bool_)
     for row, reason in (faults or {}).items():
         fault[row] = FAULT_CODE[reason]
         # What a reader leaves there means nothing.
-        spans[:, :, row], kind[:, row] = 1 << 40, TEXT
+        spans[0, :, row], spans[1, :, row], kind[:, row] = 0, 1 << 50, TEXT
     is_other[list(others)] = True
     return Fields(
         paths=tuple(columns),

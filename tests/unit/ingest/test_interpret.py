@@ -76,7 +76,10 @@ def test_the_first_of_record_time_status_prompt_and_output_gives_the_reason():
 
 
 def test_faults_and_headers_harm_no_neighbour():
-    frame = read({"t": [NOON_TEXT] * 4, "m": ["a"] * 4}, mapping(model=("m",)), faults={1: "nul_byte"}, others=[2])
+    declared = mapping(
+        time=TimeField(paths=("t",), unit="%Y-%m-%d %H:%M:%S"), model=("m",), request_id=("i",), error=("e",)
+    )
+    frame = read({"t": [NOON_TEXT] * 4, "m": ["a"] * 4, "i": ["r"] * 4}, declared, faults={1: "nul_byte"}, others=[2])
     assert frame["reason"].to_list() == [None, "nul_byte", None, None]
     assert frame["is_other"].to_list() == [False, False, True, False]
     assert frame["outcome"].to_list() == ["served", None, None, "served"]
@@ -449,6 +452,11 @@ def test_labels():
     assert frame["archetype"].to_list() == [each and archetype_name(each) for each in expected]
     texts = ["stop", 'a "quoted", text', "", "-"]
     assert read({"m": texts}, declared, is_csv=True)["model"].to_list() == [*texts[:2], None, None]
+
+
+def test_many_labels_are_told_apart():
+    values = [f"label-{i % 5000 * 7919 % 5000}" for i in range(12_000)]
+    assert read({"m": values}, mapping(model=("m",)))["model"].to_list() == values
 
 
 def test_what_is_too_long_for_a_label_is_not_kept():

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import date
 from typing import BinaryIO, Final
 
 import numpy as np
@@ -18,6 +19,9 @@ _STEP_ROWS: Final = 8192
 """Rows that are read at a time; rows may hold long texts."""
 _BUFFER_BYTES: Final = 1 << 20
 """How much of a column is read at a time, since row groups may be large."""
+_DAMAGES: Final = (pa.ArrowException, OSError, UnicodeDecodeError, pl.exceptions.PanicException)
+"""What is raised for a damaged file, by its footer, its pages, its names, and values that are none of their type."""
+_FIRST_DATE, _LAST_DATE = date(1, 1, 1), date(9999, 12, 31)
 
 
 def read_parquet_batches(
@@ -31,9 +35,10 @@ def read_parquet_batches(
 ) -> Iterator[Batch]:
     """Read a Parquet file, a row a record; memory follows the size of batches and not of the file or its row groups.
 
-    Times are ISO text, in UTC where they have a zone. Columns of floats are written without a fraction where they are
-    whole, since tools make floats of integers that may be missing; decimals are numbers, maps are objects. Columns of
-    bytes are read as UTF-8, as some writers do not say that theirs are text, and are null where they are none.
+    Times are ISO text, in UTC where they have a zone, and null outside the years 1 to 9999. Columns of floats are
+    written without a fraction where they are whole, since tools make floats of integers that may be missing; decimals
+    are numbers, maps are objects. Columns of bytes are read as UTF-8, as some writers do not say that theirs are text,
+    and are null where they are none.
 
     Parameters
     ----------
@@ -70,9 +75,11 @@ def read_parquet_batches(
         for table in _tables(file, columns, batch_rows, batch_bytes):
             yield _batch(_json_objects(table.select(columns)), row, record_key)
             row += len(table)
-    except (pa.ArrowException, OSError) as error:
+    except _DAMAGES as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(f"{name}: no Parquet file that can be read ({reason}); write or copy it again") from error
+    if row != file.metadata.num_rows:
+        raise InputError(f"{name}: {row} rows instead of {file.metadata.num_rows}; the file is damaged, copy it again")
 
 
 def _columns(schema: pa.Schema, paths: Paths, whole_rows: bool, name: str) -> list[str]:
@@ -133,19 +140,22 @@ def _json_objects(table: pa.Table) -> pl.Series:
     """Write every row as a JSON object: String[n]."""
     frame = pl.from_arrow(_with_text(table))
     assert isinstance(frame, pl.DataFrame)  # noqa: S101 - of a table it is one
-    pieces: list[pl.Expr] = []
+    members: list[pl.Expr] = []
     plain: list[pl.Expr] = []
     for column, dtype in frame.schema.items():
-        if (text := _number_text(column, dtype)) is not None:
-            pieces += [pl.lit(f"{',' if pieces else '{'}{json.dumps(column)}:"), text]
+        number = _number_text(column, dtype)
+        if number is None:
+            plain.append(_time(column, dtype))
         else:
-            plain.append(_utc(column, dtype))
-    if plain:
-        rest = pl.struct(plain).struct.json_encode()
-        pieces += [pl.lit(","), rest.str.slice(1)] if pieces else [rest]
-    else:
-        pieces.append(pl.lit("}"))
-    return frame.select(pl.concat_str(pieces)).to_series()
+            members += [*_members(plain), pl.concat_str(pl.lit(f"{json.dumps(column)}:"), number)]
+            plain = []
+    content = pl.concat_str(*members, *_members(plain), separator=",")
+    return frame.select(pl.concat_str(pl.lit("{"), content, pl.lit("}"))).to_series()
+
+
+def _members(columns: list[pl.Expr]) -> list[pl.Expr]:
+    """Write columns as members of a JSON object, if there are any."""
+    return [pl.struct(columns).struct.json_encode().str.slice(1).str.strip_suffix("}")] if columns else []
 
 
 def _number_text(column: str, dtype: pl.DataType) -> pl.Expr | None:
@@ -160,9 +170,15 @@ def _number_text(column: str, dtype: pl.DataType) -> pl.Expr | None:
     return None
 
 
-def _utc(column: str, dtype: pl.DataType) -> pl.Expr:
-    value = pl.col(column)
-    return value.dt.convert_time_zone("UTC") if isinstance(dtype, pl.Datetime) and dtype.time_zone else value
+def _time(column: str, dtype: pl.DataType) -> pl.Expr:
+    """Leave out times that cannot be written, such as those that stand for infinity, and give the others in UTC."""
+    value = day = pl.col(column)
+    if isinstance(dtype, pl.Datetime):
+        value = value if dtype.time_zone is None else value.dt.convert_time_zone("UTC")
+        day = value.dt.date()
+    elif not isinstance(dtype, pl.Date):
+        return value
+    return pl.when(day.is_between(_FIRST_DATE, _LAST_DATE)).then(value).alias(column)
 
 
 def _with_text(table: pa.Table) -> pa.Table:

@@ -147,7 +147,7 @@ def _json_objects(table: pa.Table) -> pl.Series:
         if number is None:
             plain.append(_time(column, dtype))
         else:
-            members += [*_members(plain), pl.concat_str(pl.lit(f"{json.dumps(column)}:"), number)]
+            members += [*_members(plain), pl.concat_str(pl.lit(f"{json.dumps(column, ensure_ascii=False)}:"), number)]
             plain = []
     content = pl.concat_str(*members, *_members(plain), separator=",")
     return frame.select(pl.concat_str(pl.lit("{"), content, pl.lit("}"))).to_series()

@@ -112,7 +112,13 @@ def read_records(
     reader: FieldReader = JsonReader(paths) if csv is None else CsvReader(csv, paths)
     with ThreadPoolExecutor(THREADS) as pool:
         if is_parquet:
-            batches = read_parquet_batches(stream, paths=paths, record_key=record_key, batch_rows=_BATCH_ROWS)
+            batches = read_parquet_batches(
+                stream,
+                paths=paths,
+                record_key=record_key,
+                batch_rows=_BATCH_ROWS,
+                whole_rows=not log_format.mapping.request_id,
+            )
         else:
             quotes = {} if csv is None else {"quoted": csv.quoted, "delimiter": csv.delimiter}
             chunks = read_chunks(stream, batch_bytes=batch_bytes, **quotes)

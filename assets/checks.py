@@ -1,7 +1,7 @@
 """Asset checks. The blocking ones on staging decide whether a day is published to core (write, audit, publish)."""
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
@@ -12,22 +12,30 @@ from assets.audit import (
     Finding,
     balance_finding,
     key_finding,
+    models_finding,
+    notes_finding,
     presence_finding,
     quarantine_finding,
     schema_finding,
 )
 from assets.expectations import SUITES, SuiteBuilder
 from assets.partitions import Calendar, partition_day
+from assets.recount import recount
+from fleetopt.config import Source
 from fleetopt.schemas import STG_REQUESTS
 
-_STAGING_TABLES = ("stg_requests", "quarantined_requests", "stg_quality")
+_REQUEST_TABLES = ("stg_requests", "unserved_requests", "quarantined_requests")
+_STAGING_TABLES = (*_REQUEST_TABLES, "stg_quality")
 _STAGING_CHECKS = {
     "schema": "The staging tables have their declared schemas.",
-    "line_balance": "Lines = requests + duplicates + quarantined, per source, counted again from the raw lines.",
+    "line_balance": "Lines = requests + duplicates + quarantined, per source, counted again from log to tables.",
     "sources_present": "Every source that should have logs of the day has them, and every file gave requests.",
     "quarantined_fraction": "No source has more unusable lines than the configuration allows.",
-    "key_is_unique": "Every request stands at its own place: source, file and line.",
+    "key_is_unique": "Every request stands at its own place: source, file, line and record.",
+    "models_declared": "No source mixes requests of several models without saying which are its own.",
+    "quality_notes": "What is unusual about the day's logs: restarts of clocks, rounded times, cut lengths. A warning.",
 }
+_WARNINGS = {"quality_notes"}
 
 
 def build_checks(calendar: Calendar) -> list[dg.AssetChecksDefinition]:
@@ -45,8 +53,8 @@ def _staging_audit(calendar: Calendar) -> dg.AssetChecksDefinition:
         dg.AssetCheckSpec(
             name,
             asset="stg_requests",
-            additional_deps=["quarantined_requests", "stg_quality"],
-            blocking=True,
+            additional_deps=_STAGING_TABLES[1:],
+            blocking=name not in _WARNINGS,
             description=description,
             partitions_def=calendar.daily,
         )
@@ -57,7 +65,8 @@ def _staging_audit(calendar: Calendar) -> dg.AssetChecksDefinition:
     def audit_staging(context: dg.AssetCheckExecutionContext) -> Iterator[dg.AssetCheckResult]:
         findings = staging_findings(context.resources, partition_day(context))
         for name, finding in findings.items():
-            yield check_result(finding, check_name=name, asset_key="stg_requests")
+            severity = dg.AssetCheckSeverity.WARN if name in _WARNINGS else dg.AssetCheckSeverity.ERROR
+            yield check_result(finding, check_name=name, asset_key="stg_requests", severity=severity)
 
     return audit_staging
 
@@ -65,16 +74,43 @@ def _staging_audit(calendar: Calendar) -> dg.AssetChecksDefinition:
 def staging_findings(resources: Any, day: date) -> dict[str, Finding]:
     """Audit one staged day; see ``assets.audit`` for what each finding looks at."""
     tables, landing = resources.tables, resources.landing
-    requests, quarantined, quality = (tables.read(table, day, day) for table in _STAGING_TABLES)
-    raw = pl.concat([landing.raw.read(name, day) for name in landing.sources])
-    limit = resources.settings.config.pipeline.max_quarantined_fraction
+    staged = {table: tables.read(table, day, day) for table in _STAGING_TABLES}
+    requests, quarantined, quality = (staged[name] for name in ("stg_requests", "quarantined_requests", "stg_quality"))
+    pointers = {name: landing.raw.pointer(name, day) for name in landing.sources}
+    raw = {name: landing.raw.parts(name, day) for name, pointer in pointers.items() if pointer is not None}
     return {
         "schema": schema_finding({table: tables.differences(table) for table in _STAGING_TABLES}),
-        "line_balance": balance_finding(raw, requests, quarantined, quality),
+        "line_balance": balance_finding(
+            read={name: pointer.lines for name, pointer in pointers.items() if pointer is not None},
+            recounts={name: recount(parts) for name, parts in raw.items()},
+            tables={table: staged[table] for table in _REQUEST_TABLES},
+            committed={table: tables.rows(table, day) for table in _REQUEST_TABLES},
+            quality=quality,
+        ),
         "sources_present": presence_finding(day, raw, landing.missing_files(day), landing.defects(day)),
-        "quarantined_fraction": quarantine_finding(quality, quarantined, limit),
+        "quarantined_fraction": quarantine_finding(
+            quality, quarantined, resources.settings.config.pipeline.max_quarantined_fraction
+        ),
         "key_is_unique": key_finding(requests, "stg_requests", STG_REQUESTS.key),
+        "models_declared": models_finding(
+            undeclared_models(landing.sources, [requests, staged["unserved_requests"]], quality)
+        ),
+        "quality_notes": notes_finding(quality),
     }
+
+
+def undeclared_models(
+    sources: Mapping[str, Source], tables: Sequence[pl.LazyFrame], quality: pl.LazyFrame
+) -> dict[str, list[str]]:
+    """List the models that the requests of sources name which do not declare them, where there is more than one."""
+    several = quality.filter(pl.col("models") > 1).select("source").collect()["source"]
+    undeclared = [name for name in several if not sources[name].models]
+    if not undeclared:
+        return {}
+    requests = pl.concat([rows.select("source", "model") for rows in tables])
+    named = requests.filter(pl.col("source").is_in(undeclared)).unique().drop_nulls().sort("source", "model")
+    rows = named.collect(engine="streaming").group_by("source", maintain_order=True).agg("model")
+    return dict(rows.iter_rows())
 
 
 def suite_check(table: str, build_suite: SuiteBuilder, calendar: Calendar) -> dg.AssetChecksDefinition:

@@ -9,7 +9,7 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -141,11 +141,11 @@ class Parts:
         cuts.extend(Slice(None, None, piece, pieces) for piece in range(pieces))
         return cuts
 
-    def read(self, cut: Slice) -> Iterator[pl.DataFrame]:
-        """Read the rows of a slice, with the columns of `PART_SCHEMA`, part by part."""
+    def read(self, cut: Slice, columns: Sequence[str] = tuple(PART_SCHEMA)) -> Iterator[pl.DataFrame]:
+        """Read the rows of a slice, part by part, with some columns of `PART_SCHEMA` or all of them."""
         for part in self.files:
             if _overlaps(part, cut.start_us, cut.end_us):
-                yield self._scan(part, cut).collect()
+                yield self._scan(part, cut).select(columns).collect()
 
     def scan(self) -> pl.LazyFrame:
         """Scan all rows, with the columns of `PART_SCHEMA`."""

@@ -21,8 +21,8 @@ class Recount:
     unusable : int
         Those with a reason.
     distinct_usable, distinct_unusable : int
-        Distinct ones, by key, whether it is of an id, and time (and reason). Slices of time have no record in common, so their counts add up.
-        Half of the key is compared: in a slice of 1.5 million, two differ in the other half alone once in 10**7 days.
+        Distinct ones, by key, whether it is of an id, time (and reason). Slices of time have no record in common, so
+        their counts add up. Half of the key is compared: that two of 1.5 million records share it has probability 6e-8.
     has_ids : bool
         Whether a record has an id. Those with the same one repeat each other at different times too, so the distinct
         ones are then an upper bound of what is left when repeats are removed; without ids they are exactly that.

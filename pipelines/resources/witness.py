@@ -118,6 +118,8 @@ def _distinct(column: pl.Series) -> pl.Series:
 
 def _least_ordered(a: pl.Series, b: pl.Series) -> pl.Series:
     """Position of a row with a below b; if there is none, of one where they are equal; if none, of one with both."""
+    if len(a) in {a.null_count(), b.null_count()}:
+        return pl.Series([], dtype=pl.UInt32)
     both = a.is_not_null() & b.is_not_null()
     if a.dtype.is_float():
         both &= a.is_not_nan()

@@ -1,15 +1,28 @@
-"""Which UTC day a line belongs to; every line of a file belongs to exactly one.
+"""Which UTC day a record belongs to; every record of a file belongs to exactly one.
 
-A line belongs to the UTC day of its arrival. In a file whose name gives a local date, a line of another local date
-belongs to the UTC day of the file's local noon. A line without a readable time goes with the nearest line above it that
-has one, else with the nearest below, else with the file's local noon.
+A record belongs to the UTC day of its arrival. In a file whose name gives a local date, a record whose logged time is
+of another local date belongs to the UTC day of the file's local noon; so does one that finished on the file's date but
+arrived more than one date before. A record without a readable time goes with the nearest one above it that has one,
+else with the nearest below, else with the file's local noon.
 """
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, date, datetime, time, timedelta
+from typing import Final
 from zoneinfo import ZoneInfo
 
 import polars as pl
+
+from fleetopt.errors import InputError
+from fleetopt.ingest.parts import PART_SCHEMA
+
+MAX_WAITING_ROWS: Final = 1_000_000
+"""How many records may stand above the first one of a file that has a readable time."""
+
+_OF_ANY_ROW: Final = {
+    *("file", "line_number", "record_number", "byte_offset", "byte_length", "arrival_time"),
+    *("key_hi", "key_lo", "has_id", "reason", "raw_text"),
+}
 
 
 def noon_day(local_date: date, timezone: str) -> date:
@@ -30,16 +43,18 @@ def local_dates(day: date, timezone: str) -> tuple[date, ...]:
 
 
 def home_days(
-    frames: Iterable[pl.DataFrame], *, timezone: str, local_date: date | None = None
-) -> Iterator[pl.DataFrame]:
-    """Add ``day`` to the lines of one file, as `fleetopt.ingest.lines.read_lines` yields them.
+    frames: Iterable[pl.DataFrame], *, file: str, timezone: str, local_date: date | None = None
+) -> Iterator[tuple[date | None, pl.DataFrame]]:
+    """Part the records of one file by their days.
 
-    Lines at the head of a file before its first readable time are held back until that time is seen.
+    Records at the head of a file before its first readable time are held back until that time is seen.
 
     Parameters
     ----------
     frames : iterable of pl.DataFrame
-        Consecutive lines of one file; ``arrival_time`` is needed.
+        Consecutive records, as `fleetopt.ingest.reading.read_records` yields them, notes apart.
+    file : str
+        Name for messages.
     timezone : str
         IANA zone of the source.
     local_date : datetime.date, optional
@@ -47,33 +62,74 @@ def home_days(
 
     Yields
     ------
-    pl.DataFrame
-        The same rows in the same order with ``day`` (Date); null only if the file holds no readable time and has no
-        date in its name.
+    tuple
+        A day, and records of it in the order of the file; None only if the file holds no readable time and has no date
+        in its name. Records that do not belong to the date in its name have a reason.
+
+    Raises
+    ------
+    InputError
+        If more than `MAX_WAITING_ROWS` records stand above the first readable time, and no name gives a date.
     """
     last: date | None = None
     waiting: list[pl.DataFrame] = []
-    for frame in frames:
-        day = frame.select(_own_day(timezone, local_date)).to_series()
-        known = day.drop_nulls()
-        if known.is_empty() and last is None:
+    for read in frames:
+        frame, days = _place(read, timezone, local_date)
+        if last is None and days.null_count() == len(days):
             waiting.append(frame)
-            continue
-        if last is None:
-            last = known[0]
-            yield from (held.with_columns(day=pl.lit(last)) for held in waiting)
-            waiting = []
-        day = day.forward_fill().fill_null(last)
-        last = day[-1]
-        yield frame.with_columns(day)
+            if sum(held.height for held in waiting) <= MAX_WAITING_ROWS:
+                continue
+            last = _noon(file, timezone, local_date)
+            days = days.clear()
+        elif last is None:
+            last = days.drop_nulls()[0]
+        yield from ((last, held) for held in waiting)
+        waiting = []
+        if len(days):
+            days = days.forward_fill().fill_null(last)
+            last = days[-1]
+            yield from _by_day(frame, days)
     only = None if local_date is None else noon_day(local_date, timezone)
-    yield from (held.with_columns(day=pl.lit(only, dtype=pl.Date)) for held in waiting)
+    yield from ((only, held) for held in waiting)
 
 
-def _own_day(timezone: str, local_date: date | None) -> pl.Expr:
-    arrival = pl.col("arrival_time")
-    day = arrival.dt.date()
-    if local_date is not None:
-        is_outside = arrival.dt.convert_time_zone(timezone).dt.date() != local_date
-        day = pl.when(is_outside).then(pl.lit(noon_day(local_date, timezone))).otherwise(day)
-    return day.alias("day")
+def _noon(file: str, timezone: str, local_date: date | None) -> date:
+    if local_date is None:
+        raise InputError(
+            f"{file}: none of its first {MAX_WAITING_ROWS:,} records has a readable time, so no day can be given; "
+            "is it of the declared format?"
+        )
+    return noon_day(local_date, timezone)
+
+
+def _by_day(frame: pl.DataFrame, days: pl.Series) -> Iterator[tuple[date | None, pl.DataFrame]]:
+    if days.min() == days.max():
+        yield days[0], frame
+        return
+    for day in days.unique(maintain_order=True):
+        yield day, frame.filter(days == day)
+
+
+def _place(frame: pl.DataFrame, timezone: str, local_date: date | None) -> tuple[pl.DataFrame, pl.Series]:
+    """Give each record its day, null where it has no time, and those that do not belong to the file's date a reason."""
+    days = frame["arrival_time"].dt.date()
+    if local_date is None:
+        return frame, days
+    logged = pl.coalesce("logged_time", "arrival_time").dt.convert_time_zone(timezone)
+    is_outside = logged.dt.date() != local_date
+    arrival = pl.col("arrival_time").dt.convert_time_zone(timezone)
+    is_early = arrival.dt.date() < local_date - timedelta(days=1)
+    outside, early = frame.select(is_outside.fill_null(value=False).alias("outside"), is_early.fill_null(value=False))
+    if not (outside.any() or early.any()):
+        return frame, days
+    home = pl.Series([noon_day(local_date, timezone)]).new_from_index(0, len(days))
+    days = home.zip_with(outside | early, days)
+    return _refuse(_refuse(frame, outside, "outside_day"), early, "arrived_long_before"), days
+
+
+def _refuse(frame: pl.DataFrame, is_refused: pl.Series, reason: str) -> pl.DataFrame:
+    """Give records a reason, where they have none, and leave of them what a record with a reason has."""
+    return frame.with_columns(
+        *(pl.when(~is_refused).then(name).alias(name) for name in PART_SCHEMA if name not in _OF_ANY_ROW),
+        reason=pl.when(is_refused).then(pl.coalesce("reason", pl.lit(reason))).otherwise("reason"),
+    )

@@ -1,50 +1,86 @@
-"""The landing place of a source: which files hold a day, and their lines as rows of the raw table."""
+"""The landing place of a source: which files hold a day, and what is read from each of them."""
 
 import hashlib
 import re
-from collections.abc import Iterator, MutableMapping
-from contextlib import closing
-from dataclasses import dataclass
-from datetime import date
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Final
 
+import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 
 from fleetopt.config import Source
 from fleetopt.errors import InputError
 from fleetopt.ingest.days import home_days, local_dates
-from fleetopt.ingest.formats import LogFormat, get_format
-from fleetopt.ingest.lines import BATCH_BYTES, Tally, count_lines, read_lines
-from fleetopt.ingest.places import Place, find_files, open_file, parse_place, shown_file
-from fleetopt.ingest.split import Split, split_requests
-from fleetopt.schemas import RAW_REQUESTS
-
-__all__ = [
-    "Split",
-    "Tally",
-    "count_lines",
-    "days_in_file",
-    "iter_day",
-    "landing_digest",
-    "list_files",
-    "open_file",
-    "read_day",
-    "shown_file",
-    "split_requests",
-]
+from fleetopt.ingest.formats import LogFormat
+from fleetopt.ingest.formats.user import log_format_of
+from fleetopt.ingest.interpret import Interpretation
+from fleetopt.ingest.lines import BATCH_BYTES, count_lines
+from fleetopt.ingest.log_file import LogFile
+from fleetopt.ingest.parts import PartsWriter
+from fleetopt.ingest.places import Place, find_files, parse_place, shown_file
+from fleetopt.ingest.reading import Tally, read_records, records_and_notes
+from fleetopt.ingest.segments import ClockSegments
 
 _ANY_DATE: Final = "[0-9]" * 4 + "-" + "[0-9]" * 2 + "-" + "[0-9]" * 2
 _ISO_DATE = re.compile(r"(?=(\d{4}-\d{2}-\d{2}))")
-_DIGEST_CHUNK_BYTES: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class LandingFile:
-    """A file of a source, and the local date that its name gives, if the source's path has ``{date}``."""
+    """A file of a source.
+
+    Attributes
+    ----------
+    file : str
+        Path or URL for `fleetopt.ingest.log_file.LogFile`.
+    local_date : datetime.date or None
+        The local date that its name gives, if the source's path has ``{date}``.
+    is_next : bool
+        Whether it is of the date after those of the day: it holds what arrived on the day and was logged later.
+    """
 
     file: str
     local_date: date | None
+    is_next: bool = False
+
+
+@dataclass(slots=True)
+class FileReading:
+    """What was found in a file.
+
+    Attributes
+    ----------
+    sha256 : str
+        Of the file as it lies, hex.
+    size : int
+        Bytes as it lies.
+    lines : int
+        Non-blank lines of the whole file; rows of Parquet.
+    records : int
+        Records in them; headers, notes and events of other kinds are none.
+    restarts : int
+        Times that a relative clock started again in it.
+    rows, usable : int
+        Records of the day that was asked for, and those of them without a reason.
+    first_reason : str, optional
+        Why the first of them could not be used that could not.
+    days : dict
+        Day -> a fingerprint of the records and notes that belong to it; None: they belong to no day.
+    """
+
+    sha256: str = ""
+    size: int = 0
+    lines: int = 0
+    records: int = 0
+    restarts: int = 0
+    rows: int = 0
+    usable: int = 0
+    first_reason: str | None = None
+    days: dict[date | None, str] = field(default_factory=dict)
 
 
 def list_files(source: Source, source_name: str, day: date | None, config_dir: Path, data_dir: Path) -> list[str]:
@@ -62,7 +98,7 @@ def list_files(source: Source, source_name: str, day: date | None, config_dir: P
     Returns
     -------
     list of str
-        Paths and URLs for `open_file`, sorted by date and name. Empty if the source has files, but none of that day.
+        Paths and URLs, sorted by date and name. Empty if the source has files, but none of that day.
         Over HTTP, where nothing can be listed, an empty list may also mean that no day has a file.
 
     Raises
@@ -70,7 +106,7 @@ def list_files(source: Source, source_name: str, day: date | None, config_dir: P
     InputError
         If the path matches nothing on any day, cannot be reached, or is of an unknown scheme.
     """
-    return [found.file for found in _landing_files(source, source_name, day, config_dir, data_dir)]
+    return [found.file for found in landing_files(source, source_name, day, config_dir, data_dir) if not found.is_next]
 
 
 def check_source(source_name: str, source: Source, config_dir: Path, data_dir: Path) -> None:
@@ -81,98 +117,90 @@ def check_source(source_name: str, source: Source, config_dir: Path, data_dir: P
     InputError
         Names the key ``source.<name>.<key>``.
     """
-    _format(source_name, source)
+    source_format(source_name, source)
     list_files(source, source_name, None, config_dir, data_dir)
 
 
-def iter_day(
+def read_file(
+    found: LandingFile,
     source_name: str,
     source: Source,
-    day: date,
     *,
-    config_dir: Path,
-    data_dir: Path,
     hash_key: bytes,
+    day: date | None = None,
+    writer: PartsWriter | None = None,
     batch_bytes: int = BATCH_BYTES,
-    tallies: MutableMapping[str, Tally] | None = None,
-) -> Iterator[pl.DataFrame]:
-    """Read the lines of a UTC day, streaming.
+) -> FileReading:
+    """Read a file once, streaming: the records of a day go to a writer, and of all others it is told what they are.
 
     Parameters
     ----------
+    found : LandingFile
     source_name, source
         The source and its name in the configuration.
-    day : datetime.date
-        UTC day.
-    config_dir, data_dir : pathlib.Path
-        As in `list_files`.
     hash_key : bytes
-        Key of the record hashes, 1 to 64 bytes.
+        Key of all hashes, 1 to 64 bytes.
+    day : datetime.date, optional
+        UTC day whose records are wanted.
+    writer : PartsWriter, optional
+        Takes them. Notes go there that stand within the horizon of repeats around the day.
     batch_bytes : int
         How much to read at a time, bytes.
-    tallies : mutable mapping, optional
-        Is given the lines and headers of each whole file that was read, by its name from `list_files`.
-
-    Yields
-    ------
-    pl.DataFrame
-        Rows of `fleetopt.schemas.RAW_REQUESTS`, in order of file and line.
 
     Raises
     ------
     InputError
-        As `list_files`; if the format is unknown or needs a ``clock_start``; if a file cannot be read.
+        If the format is unknown or needs a ``clock_start``, if the file cannot be read, or no day can be given.
     """
-    log_format = _format(source_name, source)
-    for found in _landing_files(source, source_name, day, config_dir, data_dir):
-        tally = Tally()
-        with closing(open_file(found.file)) as stream:
-            lines = read_lines(
-                stream,
-                file=shown_file(found.file),
-                log_format=log_format,
-                timezone=source.timezone,
-                clock_start=source.clock_start,
-                hash_key=hash_key,
-                batch_bytes=batch_bytes,
-                local_date=found.local_date,
-                tally=tally,
-            )
-            for frame in home_days(lines, timezone=source.timezone, local_date=found.local_date):
-                of_day = frame.filter(pl.col("day") == day)
-                if not of_day.is_empty():
-                    yield of_day.with_columns(source=pl.lit(source_name)).select(RAW_REQUESTS.schema.names())
-        if tallies is not None:
-            tallies[found.file] = tally
+    log_format = source_format(source_name, source)
+    shown, tally, reading, prints = shown_file(found.file), Tally(), FileReading(), _Fingerprints()
+    segments = None
+    if log_format.mapping.time.is_relative:
+        segments = ClockSegments(source.clock_restart_s, source.clock_starts)
+    with LogFile(found.file) as log:
+        frames = read_records(
+            log.stream,
+            file=shown,
+            log_format=log_format,
+            how=_interpretation(source, hash_key),
+            segments=segments,
+            tally=tally,
+            is_parquet=log.is_parquet,
+            batch_bytes=batch_bytes,
+        )
+        records = _without_notes(frames, source, day, writer, prints)
+        for home, rows in home_days(records, file=shown, timezone=source.timezone, local_date=found.local_date):
+            prints.add(home, rows)
+            if home == day and writer is not None:
+                writer.add(rows)
+                _count(reading, rows)
+        reading.sha256, reading.size = log.sha256(), log.position
+    reading.lines, reading.records, reading.days = tally.lines, tally.records, prints.shown()
+    reading.restarts = 0 if segments is None else segments.restarts
+    return reading
 
 
-def read_day(
-    source_name: str,
-    source: Source,
-    day: date,
-    *,
-    config_dir: Path,
-    data_dir: Path,
-    hash_key: bytes,
-    batch_bytes: int = BATCH_BYTES,
-    tallies: MutableMapping[str, Tally] | None = None,
-) -> pl.DataFrame:
-    """Read the lines of a UTC day into one frame; arguments and errors as in `iter_day`."""
-    frames = iter_day(
-        source_name,
-        source,
-        day,
-        config_dir=config_dir,
-        data_dir=data_dir,
-        hash_key=hash_key,
-        batch_bytes=batch_bytes,
-        tallies=tallies,
-    )
-    return pl.concat([RAW_REQUESTS.schema.to_frame(), *frames])
+def count_again(file: str) -> tuple[int, str]:
+    """Count a file's non-blank lines (of Parquet, rows) by other code than what parses them, and hash it again.
+
+    Returns
+    -------
+    tuple
+        The count, and the file's SHA-256, hex.
+    """
+    with LogFile(file) as log:
+        n_lines = pq.ParquetFile(log.stream).metadata.num_rows if log.is_parquet else count_lines(log.stream)
+        return n_lines, log.sha256()
+
+
+def sha256_of(file: str) -> str:
+    """Hash a file as it lies; hex."""
+    with LogFile(file) as log:
+        return log.sha256()
 
 
 def days_in_file(source_name: str, source: Source, file: str, *, config_dir: Path, data_dir: Path) -> set[date]:
-    """Return the UTC days that a file's lines belong to; empty if it holds no line.
+    """Return the UTC days that a file's records belong to; empty if it holds none.
 
     Parameters
     ----------
@@ -186,34 +214,32 @@ def days_in_file(source_name: str, source: Source, file: str, *, config_dir: Pat
     Raises
     ------
     InputError
-        If no line of the file has a readable time and its name gives no date, so that no day can be given.
+        If no record of the file has a readable time and its name gives no date, so that no day can be given.
     """
     local_date = None
     if source.is_dated:
         local_date = _dates_of([file], parse_place(source.path, config_dir, data_dir)).get(file)
         if local_date is None:
             raise InputError(f"{shown_file(file)}: is not among the files of source.{source_name}.path")
-    days: set[date | None] = set()
-    with closing(open_file(file)) as stream:
-        lines = read_lines(
-            stream,
-            file=shown_file(file),
-            log_format=_format(source_name, source),
-            timezone=source.timezone,
-            clock_start=source.clock_start,
-            hash_key=b"-",  # the hashes are not used
-        )
-        for frame in home_days(lines, timezone=source.timezone, local_date=local_date):
-            days.update(frame["day"].unique())
+    days = read_file(LandingFile(file, local_date), source_name, source, hash_key=b"-").days  # hashes are not used
     if None in days:
-        raise InputError(
-            f"{shown_file(file)}: source.{source_name}: no line has a readable time, so no day can be given"
-        )
+        raise InputError(no_day(source_name, file))
     return {day for day in days if day is not None}
 
 
-def landing_digest(files: list[str], source: Source) -> str:
+def no_day(source_name: str, file: str) -> str:
+    """Say that no day can be given to a file's records."""
+    return f"{shown_file(file)}: source.{source_name}: no line has a readable time, so no day can be given"
+
+
+def landing_digest(contents: Sequence[tuple[str, str]], source: Source) -> str:
     """Hash the contents of files and the declaration of their source.
+
+    Parameters
+    ----------
+    contents : sequence of tuple
+        Name and SHA-256 (hex) of each file, in order.
+    source : Source
 
     Returns
     -------
@@ -222,21 +248,24 @@ def landing_digest(files: list[str], source: Source) -> str:
         counts.
     """
     digest = hashlib.sha256(source.model_dump_json().encode())
-    for file in files:
-        content = hashlib.sha256()
-        with closing(open_file(file)) as stream:
-            while chunk := stream.read(_DIGEST_CHUNK_BYTES):
-                content.update(chunk)
-        digest.update(content.digest() + hashlib.sha256(file.rpartition("/")[2].encode()).digest())
+    for file, sha256 in contents:
+        digest.update(bytes.fromhex(sha256) + hashlib.sha256(file.rpartition("/")[2].encode()).digest())
     return digest.hexdigest()
 
 
-def _format(source_name: str, source: Source) -> LogFormat:
+def source_format(source_name: str, source: Source) -> LogFormat:
+    """Return the log format of a source.
+
+    Raises
+    ------
+    InputError
+        If there is none of that name, or it needs a ``clock_start``.
+    """
     try:
-        log_format = get_format(source.format)
+        log_format = log_format_of(source)
     except InputError as error:
         raise InputError(f"source.{source_name}.format: {error}") from error
-    if log_format.has_relative_clock and source.clock_start is None:
+    if log_format.mapping.time.is_relative and source.clock_start is None:
         raise InputError(
             f"source.{source_name}.clock_start: format '{log_format.name}' counts time from a start that its lines do "
             "not hold; declare it, for example clock_start = 2023-11-16T18:15:00Z"
@@ -244,17 +273,101 @@ def _format(source_name: str, source: Source) -> LogFormat:
     return log_format
 
 
-def _landing_files(
+def reads_next_date(source_name: str, source: Source) -> bool:
+    """Whether the file of the next date can say something of a day: of requests that were logged when they finished.
+
+    So can the parts of a request that are logged below it, and notes on it.
+    """
+    mapping = source_format(source_name, source).mapping
+    is_finish = (source.time or mapping.time_is) == "finish"
+    return source.is_dated and (is_finish or bool(mapping.parent_id or mapping.note_when))
+
+
+def _interpretation(source: Source, hash_key: bytes) -> Interpretation:
+    return Interpretation(
+        timezone=source.timezone,
+        clock_start=source.clock_start,
+        time_is=source.time,
+        hash_key=hash_key,
+        models=source.own_models,
+    )
+
+
+def _without_notes(
+    frames: Iterator[pl.DataFrame],
+    source: Source,
+    day: date | None,
+    writer: PartsWriter | None,
+    prints: "_Fingerprints",
+) -> Iterator[pl.DataFrame]:
+    """Yield the records, and give the notes within the horizon of the day to the writer."""
+    horizon = timedelta(seconds=source.duplicate_horizon_s)
+    for frame in frames:
+        records, notes = records_and_notes(frame)
+        if notes.height:
+            prints.add_notes(notes)
+        if notes.height and writer is not None and day is not None:
+            midnight = datetime.combine(day, time(), UTC)
+            near = pl.col("time").is_between(midnight - horizon, midnight + timedelta(days=1) + horizon)
+            writer.add_notes(notes.filter(near))
+        if records.height:
+            yield records
+
+
+def _count(reading: FileReading, rows: pl.DataFrame) -> None:
+    reading.rows += rows.height
+    usable = rows["reason"].null_count()
+    reading.usable += usable
+    if reading.first_reason is None and usable < rows.height:
+        reading.first_reason = rows["reason"].drop_nulls()[0]
+
+
+class _Fingerprints:
+    """Counts what a file says of each day, so that it can be told later whether that has changed."""
+
+    def __init__(self) -> None:
+        self._rows: dict[date | None, int] = {}
+        self._sums: dict[date | None, int] = {}
+
+    def add(self, day: date | None, rows: pl.DataFrame) -> None:
+        self._rows[day] = self._rows.get(day, 0) + rows.height
+        total = int(np.add.reduce(rows["key_lo"].to_numpy() ^ rows["key_hi"].to_numpy()))
+        self._sums[day] = (self._sums.get(day, 0) + total) % (1 << 64)
+
+    def add_notes(self, notes: pl.DataFrame) -> None:
+        for (day,), rows in notes.group_by(pl.col("time").dt.date()):
+            self.add(day, rows)
+
+    def shown(self) -> dict[date | None, str]:
+        return {day: f"{rows}-{self._sums[day]:016x}" for day, rows in self._rows.items()}
+
+
+def landing_files(
     source: Source, source_name: str, day: date | None, config_dir: Path, data_dir: Path
 ) -> list[LandingFile]:
+    """List files as `list_files` does, and after them those of the next date, where they can say something of the day.
+
+    Whether there is one of the next date, and whether it grows, matters only for what it says of the day.
+    """
     try:
         place = parse_place(source.path, config_dir, data_dir)
         found = _of_dates(source, place, day) if source.is_dated else _undated(place)
         if not found and (not source.is_dated or (place.can_list and not find_files(_any_date(place)))):
             raise InputError(f"no file matches {place.shown}")
+        if found and day is not None and reads_next_date(source_name, source):
+            found += _of_next_date(source, place, day, {each.file for each in found})
     except InputError as error:
+        if str(error).startswith("source."):
+            raise
         raise InputError(f"source.{source_name}.path: {error}") from error
     return found
+
+
+def _of_next_date(source: Source, place: Place, day: date, known: set[str]) -> list[LandingFile]:
+    local = local_dates(day, source.timezone)[-1] + timedelta(days=1)
+    return [
+        LandingFile(file, local, is_next=True) for file in find_files(place.at(local.isoformat())) if file not in known
+    ]
 
 
 def _undated(place: Place) -> list[LandingFile]:

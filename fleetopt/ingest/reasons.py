@@ -23,6 +23,7 @@ REASONS: dict[str, str] = {
     "zero_tokens": "A length is zero, and the format does not write that for requests that failed.",
     "out_of_range": "A length is above 10,000,000 tokens.",
     "outside_day": "The line's local date is not the date in its file's name.",
+    "arrived_long_before": "The request arrived more than a date before the one in its file's name, where none looks.",
 }
 """Reason -> one sentence. Where several hold, a record has that of the first of: the record as a whole, its time, its
 status, its prompt's length, its output's."""

@@ -1,4 +1,4 @@
-"""Raw layer: the lines of a day, parsed, each with its place in its file."""
+"""Raw layer: the records of a day, parsed, each with its place in its file."""
 
 from datetime import date
 from typing import Any
@@ -12,7 +12,7 @@ from fleetopt.config import Source
 from fleetopt.errors import InputError
 from fleetopt.schemas import RAW_REQUESTS
 
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 """Part of every raw file's id: a change of the parsing code that changes its result must change this too."""
 
 
@@ -40,7 +40,7 @@ def build_raw_assets(calendar: Calendar) -> list[dg.AssetsDefinition]:
             except InputError as error:
                 raise _unreadable(error, day, source) from error
         return dg.MaterializeResult(
-            data_version=dg.DataVersion("-".join(pointer.raw_id[:12] for pointer in pointers.values())),
+            data_version=dg.DataVersion("-".join(pointer.state for pointer in pointers.values())),
             metadata=_metadata(pointers),
         )
 

@@ -1,7 +1,8 @@
-"""Staging layer: typed requests, each record once, the lines that could not be used, and the balance of both."""
+"""Staging layer: typed requests, each record once, those that no GPU served, unusable records, and their balance."""
 
-from collections.abc import Iterator, Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from contextlib import ExitStack
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 import dagster as dg
@@ -9,38 +10,57 @@ import polars as pl
 
 from assets.frozen import mark_withdrawn
 from assets.layers import CORE_TABLES, PLAN_TABLES, STAGING, WRITE_RETRY
-from assets.metadata import OWNERS, column_lineage, copied_from, table_metadata
+from assets.metadata import OWNERS, column_lineage, copied_from, table_metadata, written_metadata
 from assets.partitions import Calendar, partition_day
 from fleetopt.config import Source
-from fleetopt.ingest.landing import split_requests
-from fleetopt.schemas import QUARANTINED_REQUESTS, STG_QUALITY, STG_REQUESTS, TABLES
+from fleetopt.ingest.files import quarantine_rows
+from fleetopt.ingest.quality import QualityCount
+from fleetopt.ingest.staging import Staged, stage
+from fleetopt.schemas import OBSERVED, QUARANTINED_REQUESTS, STG_QUALITY, STG_REQUESTS, TABLES, UNSERVED_REQUESTS
+
+_ROW_TABLES = ("stg_requests", "unserved_requests", "quarantined_requests")
+
+_PLACE = ("day", "source", "file", "line_number", "record_number")
+_OBSERVED = tuple(column.name for column in OBSERVED)
+_REQUEST = copied_from("raw_requests", *_PLACE, "arrival_time", "prompt_tokens", "output_tokens", *_OBSERVED)
+_LABELS = {"fleet": [("raw_requests", "source")], "archetype": [("raw_requests", n) for n in ("source", "archetype")]}
+_REPEATS = [("raw_requests", name) for name in ("key_hi", "key_lo", "has_id", "arrival_time", "reason")]
+_OUTCOMES = ("failed", "aborted", "cache_hits", "other_models")
+_LENGTHS = {
+    f"{length}_{found}": [("raw_requests", f"{length}_tokens")]
+    for length in ("prompt", "output")
+    for found in ("cap_tokens", "capped_fraction")
+}
 
 _FROM_RAW = {
-    "stg_requests": column_lineage(
-        copied_from(
-            "raw_requests",
-            "day",
-            "source",
-            "arrival_time",
-            "prompt_tokens",
-            "output_tokens",
-            "ttft_s",
-            "file",
-            "line_number",
-        )
-        | {"fleet": [("raw_requests", "source")], "archetype": [("raw_requests", "source")]}
+    "stg_requests": column_lineage(_REQUEST | _LABELS),
+    "unserved_requests": column_lineage(_REQUEST | _LABELS | copied_from("raw_requests", "outcome")),
+    "quarantined_requests": column_lineage(
+        copied_from("raw_requests", *_PLACE, "byte_offset", "byte_length", "reason", "raw_text")
+        | {
+            "record_hash": [("raw_requests", "key_hi"), ("raw_requests", "key_lo")],
+            "file_hash": [("raw_requests", "file")],
+        }
     ),
-    "quarantined_requests": column_lineage(copied_from("raw_requests", *QUARANTINED_REQUESTS.schema)),
     "stg_quality": column_lineage(
         copied_from("raw_requests", "day", "source")
         | {
             "files": [("raw_requests", "file")],
             "lines": [("raw_requests", "line_number")],
-            "requests": [("raw_requests", "record_hash"), ("raw_requests", "reason")],
-            "duplicates": [("raw_requests", "record_hash"), ("raw_requests", "reason")],
-            "quarantined": [("raw_requests", "reason")],
+            "requests": _REPEATS,
+            "duplicates": _REPEATS,
+            "quarantined": _REPEATS,
+            "unusable_lines": [("raw_requests", "reason")],
+            "models": [("raw_requests", "model")],
+            "finish_times": [("raw_requests", "is_finish_time")],
             "distinct_arrival_times": [("raw_requests", "arrival_time")],
+            "time_step_s": [("raw_requests", "arrival_time")],
+            "duplicates_expected": [
+                ("raw_requests", name) for name in ("arrival_time", "prompt_tokens", "output_tokens")
+            ],
         }
+        | {name: [("raw_requests", "outcome")] for name in _OUTCOMES}
+        | _LENGTHS
     ),
 }
 
@@ -55,69 +75,100 @@ def build_staging_assets(calendar: Calendar) -> list[dg.AssetsDefinition]:
         partitions_def=calendar.daily,
         group_name=STAGING,
         retry_policy=WRITE_RETRY,
-        required_resource_keys={"landing", "tables", "settings"},
+        required_resource_keys={"landing", "tables", "settings", "provenance"},
     )
-    def stage_requests(context: dg.AssetExecutionContext) -> Iterator[dg.Output[pl.DataFrame]]:
-        """Split the day's lines; before that, withdraw the day and what was concluded from it: it is audited anew."""
-        day = partition_day(context)
-        landing = context.resources.landing
-        context.resources.tables.withdraw((*CORE_TABLES, *PLAN_TABLES), day, {"dagster_run_id": context.run.run_id})
+    def stage_requests(context: dg.AssetExecutionContext) -> Iterator[dg.MaterializeResult[None]]:
+        """Part the day's records; before that, withdraw the day and what was concluded from it: it is audited anew."""
+        day, tables = partition_day(context), context.resources.tables
+        commit = context.resources.provenance.commit_metadata(context.run.run_id)
+        tables.withdraw((*CORE_TABLES, *PLAN_TABLES), day, commit)
         mark_withdrawn(context.resources.settings.paths.published, day, datetime.now(UTC).isoformat(timespec="seconds"))
-        lines = pl.concat([landing.raw.read(name, day) for name in landing.sources]).collect()
-        requests, _, quarantined = split_requests(lines)
-        pointers = {name: landing.raw.pointer(name, day) for name in landing.sources}
-        yield dg.Output(stg_requests_frame(requests, landing.sources), "stg_requests")
-        yield dg.Output(quarantined.select(QUARANTINED_REQUESTS.schema.names()), "quarantined_requests")
-        yield dg.Output(stg_quality_frame(lines, requests, landing.sources, pointers, day), "stg_quality")
+        with ExitStack() as commits:
+            writers = {name: commits.enter_context(tables.day_writer(name, day, commit)) for name in _ROW_TABLES}
+            quality = [stage_source(context.resources.landing, name, day, writers) for name in _sources(context)]
+        with tables.day_writer("stg_quality", day, commit) as writers["stg_quality"]:
+            writers["stg_quality"].write(pl.concat([STG_QUALITY.schema.to_frame(), *quality]))
+        for name, writer in writers.items():
+            yield dg.MaterializeResult(
+                asset_key=name,
+                metadata=written_metadata(name, tables.files.shown(name), writer.rows, writer.version, _FROM_RAW[name]),
+            )
 
     return [stage_requests]
 
 
-def stg_requests_frame(requests: pl.DataFrame, sources: Mapping[str, Source]) -> pl.DataFrame:
-    """Give requests the fleet and archetype of their source, in order of arrival."""
-    labelled = requests.with_columns(
-        fleet=pl.col("source").replace_strict({n: s.fleet for n, s in sources.items()}, return_dtype=pl.String),
-        archetype=pl.col("source").replace_strict({n: s.archetype for n, s in sources.items()}, return_dtype=pl.String),
+def stage_source(landing: Any, name: str, day: date, writers: Any) -> pl.DataFrame:
+    """Write a source's rows of a day, a slice after another, and return its quality row; zeros if it has no records.
+
+    Parameters
+    ----------
+    landing : Landing
+    name : str
+        Source.
+    day : datetime.date
+    writers : mapping
+        Table -> what takes its rows.
+    """
+    source, pointer = landing.sources[name], landing.raw.pointer(name, day)
+    hashes = {state.file: state.sha256 for state in pointer.files}
+    count = QualityCount()
+    slices = stage(
+        landing.raw.parts(name, day),
+        day,
+        horizon_s=source.duplicate_horizon_s,
+        before=landing.raw.parts(name, day - timedelta(days=1)),
     )
-    return labelled.select(STG_REQUESTS.schema.names()).sort("arrival_time", *STG_REQUESTS.key)
+    for staged in slices:
+        count.add(staged)
+        for table, rows in table_rows(staged, name, source, day, hashes).items():
+            if rows.height:
+                writers[table].write(rows)
+    return count.row(
+        day=day,
+        source=name,
+        format_name=source.format,
+        files=sum(state.rows > 0 for state in pointer.files),
+        clock_restarts=sum(state.restarts for state in pointer.files if state.rows),
+        landing_digest=pointer.landing_digest,
+    )
 
 
-def stg_quality_frame(
-    lines: pl.DataFrame, requests: pl.DataFrame, sources: Mapping[str, Source], pointers: Mapping[str, Any], day: Any
-) -> pl.DataFrame:
-    """Count, per declared source, how the day's lines were used; a source without lines has a row of zeros."""
-    declared = pl.DataFrame(
-        [
-            {"day": day, "source": name, "format": source.format, "landing_digest": pointers[name].landing_digest}
-            for name, source in sources.items()
-        ],
-        schema={name: STG_QUALITY.schema[name] for name in ("day", "source", "format", "landing_digest")},
-    )
-    usable = pl.col("reason").is_null()
-    counted = lines.group_by("source").agg(
-        files=pl.col("file").n_unique(),
-        lines=pl.len(),
-        quarantined=(~usable).sum(),
-        usable=usable.sum(),
-    )
-    kept = requests.group_by("source").agg(requests=pl.len(), distinct_arrival_times=pl.col("arrival_time").n_unique())
-    counts = pl.selectors.by_dtype(pl.UInt32).fill_null(0).cast(pl.Int64)
-    return (
-        declared.join(counted, on="source", how="left")
-        .join(kept, on="source", how="left")
-        .with_columns(counts)
-        .with_columns(duplicates=pl.col("usable") - pl.col("requests"))
-        .select(STG_QUALITY.schema.names())
-        .sort("source")
-    )
+def table_rows(
+    staged: Staged, source_name: str, source: Source, day: date, hashes: dict[str, str]
+) -> dict[str, pl.DataFrame]:
+    """Give the rows of a slice the columns of their tables: fleet, and archetype where their lines name none.
+
+    Parameters
+    ----------
+    staged : Staged
+    source_name, source
+        The source and its name in the configuration.
+    day : datetime.date
+    hashes : dict
+        File -> its SHA-256.
+    """
+    place = {"day": pl.lit(day), "source": pl.lit(source_name)}
+    labels = {"fleet": pl.lit(source.fleet), "archetype": pl.col("archetype").fill_null(source.archetype)}
+    requests, unserved = (rows.with_columns(**place, **labels) for rows in (staged.requests, staged.unserved))
+    quarantined = quarantine_rows(staged.quarantined, hashes).with_columns(**place)
+    return {
+        "stg_requests": requests.select(STG_REQUESTS.schema.names()),
+        "unserved_requests": unserved.select(UNSERVED_REQUESTS.schema.names()),
+        "quarantined_requests": quarantined.select(QUARANTINED_REQUESTS.schema.names()),
+    }
+
+
+def _sources(context: dg.AssetExecutionContext) -> list[str]:
+    return sorted(context.resources.landing.sources)
 
 
 def _out(name: str) -> dg.AssetOut:
     return dg.AssetOut(
+        dagster_type=dg.Nothing,
         io_manager_key="io_manager",
         description=TABLES[name].description,
         owners=OWNERS,
         kinds={"polars", "deltalake"},
-        code_version="1",
+        code_version="2",
         metadata=table_metadata(name, _FROM_RAW[name]),
     )

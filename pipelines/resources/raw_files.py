@@ -1,21 +1,21 @@
-"""The raw layer: immutable Parquet of parsed lines, one file per source, day and state of the landing files.
+"""The raw layer: immutable Parquet of parsed records, one set of parts per source, day and state of the landing files.
 
-``raw/source=<name>/day=<day>/<raw id>.parquet`` is written once and never changed; ``current.json`` beside it names the
-one that counts. The raw id covers everything that decides the file's content: the landing files, the source's
-declaration, the key of the hashes and the version of the parsing code.
+``raw/source=<name>/day=<day>/<raw id>/`` appears whole and is never changed; ``current.json`` beside it names the one
+that counts. The raw id covers everything that decides the content: the landing files, the source's declaration, the
+key of the hashes and the version of the parsing code. Of two runs of a day at once, both leave a whole set, the same
+one if they read the same; the last pointer counts.
 """
 
 import json
-from dataclasses import asdict, dataclass
-from datetime import date
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
-from uuid import uuid4
 
 import polars as pl
 
 from assets.files import write_atomically
+from fleetopt.ingest.parts import Parts, open_parts
 from fleetopt.schemas import RAW_REQUESTS
-from pipelines.resources.tables import SchemaMismatchError, schema_differences
 
 POINTER = "current.json"
 
@@ -29,8 +29,21 @@ class FileState:
     file : str
     size, mtime_ns : int, optional
         Bytes and time of change; None where its place does not tell.
-    lines : int, optional
-        Non-blank lines of the whole file, headers apart; None before it is read.
+    is_next : bool
+        Whether it is that of the date after the day's, which holds what was logged late. That it grows says nothing of
+        the day.
+    sha256 : str
+        Of the file as it lies, hex; empty before it is read.
+    records : int
+        Records of the whole file.
+    restarts : int
+        Times that a relative clock started again in it.
+    rows, usable : int
+        Records of the day, and those of them that can be used.
+    first_reason : str, optional
+        Why the first of the others could not be used.
+    days : dict
+        ISO day -> fingerprint of what the file says of that day; empty for files that no other day looks at.
     defect : str, optional
         What is wrong with the file as a whole, in a sentence.
     """
@@ -38,19 +51,50 @@ class FileState:
     file: str
     size: int | None
     mtime_ns: int | None
-    lines: int | None = None
+    is_next: bool = False
+    sha256: str = ""
+    records: int = 0
+    restarts: int = 0
+    rows: int = 0
+    usable: int = 0
+    first_reason: str | None = None
+    days: dict[str, str] = field(default_factory=dict)
     defect: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RawPointer:
-    """Which Parquet file holds a source's day, how many lines of that day it has, and what it was read from."""
+    """Which parts hold a source's day, and what they were read from.
+
+    Attributes
+    ----------
+    raw_id : str
+        Name of their directory.
+    landing_digest : str
+        Hash of the files' contents and the source's declaration.
+    lines : int
+        Records of the day.
+    declaration : str
+        Hash of the source's declaration.
+    tail : str
+        Fingerprint of the ids at the end of the day, which may be repeated on the next one; empty: there are none.
+    tail_before : str or None
+        That of the day before, as it was known when this day was read; None: this day has no ids that could repeat it.
+    files : tuple of FileState
+    """
 
     raw_id: str
     landing_digest: str
     lines: int
     declaration: str
+    tail: str
+    tail_before: str | None
     files: tuple[FileState, ...]
+
+    @property
+    def state(self) -> str:
+        """What the staging of the day depends on, in short."""
+        return f"{self.raw_id[:12]}{f'.{self.tail_before[-12:]}' if self.tail_before else ''}"
 
 
 class RawFiles:
@@ -63,52 +107,53 @@ class RawFiles:
         """Where a source's day is."""
         return self.root / f"source={source}" / f"day={day.isoformat()}"
 
-    def write(self, source: str, day: date, raw_id: str, frame: pl.DataFrame) -> None:
-        """Write a state's lines once; a file that is there already is left as it is.
-
-        Raises
-        ------
-        SchemaMismatchError
-            Before anything is written.
-        """
-        differences = schema_differences(frame.schema, RAW_REQUESTS.schema)
-        if differences:
-            raise SchemaMismatchError(f"raw_requests of {source}, {day}: {'; '.join(differences)}")
-        target = self._file(source, day, raw_id)
-        if target.exists():
-            return
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{uuid4().hex}")
-        try:
-            frame.write_parquet(temporary)
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
-
     def point_to(self, source: str, day: date, pointer: RawPointer) -> None:
         """Make a written state the one that counts."""
         content = json.dumps(asdict(pointer), indent=1).encode()
         write_atomically(self.directory(source, day) / POINTER, content)
 
     def pointer(self, source: str, day: date) -> RawPointer | None:
-        """Return the state that counts, or None if the source's day was never read."""
+        """Return the state that counts, or None if the source's day was never read (or by another release)."""
         try:
             stored = json.loads((self.directory(source, day) / POINTER).read_bytes())
-        except FileNotFoundError:
+            return RawPointer(**{**stored, "files": tuple(FileState(**state) for state in stored["files"])})
+        except (FileNotFoundError, TypeError):
             return None
-        return RawPointer(**{**stored, "files": tuple(FileState(**state) for state in stored["files"])})
+
+    def parts(self, source: str, day: date) -> Parts | None:
+        """Open the parts of a source's day as they count now; None if it was never read."""
+        pointer = self.pointer(source, day)
+        return None if pointer is None else open_parts(self.directory(source, day) / pointer.raw_id)
 
     def read(self, source: str, day: date) -> pl.LazyFrame:
-        """Scan the lines of a source's day as they count now; empty if it was never read."""
-        pointer = self.pointer(source, day)
-        if pointer is None:
+        """Scan the records of a source's day as they count now, as `RAW_REQUESTS`; empty if it was never read."""
+        parts = self.parts(source, day)
+        if parts is None:
             return RAW_REQUESTS.schema.to_frame(eager=False)
-        return pl.scan_parquet(self._file(source, day, pointer.raw_id), hive_partitioning=False)
+        return parts.scan().with_columns(day=pl.lit(day), source=pl.lit(source)).select(RAW_REQUESTS.schema.names())
 
     def days(self, source: str) -> list[date]:
         """Days of a source that were read, in order."""
         folders = (self.root / f"source={source}").glob(f"day=*/{POINTER}")
         return sorted(date.fromisoformat(folder.parent.name.removeprefix("day=")) for folder in folders)
 
-    def _file(self, source: str, day: date, raw_id: str) -> Path:
-        return self.directory(source, day) / f"{raw_id}.parquet"
+
+def tail_of(parts: Parts, day: date, horizon: timedelta) -> str:
+    """Make a fingerprint of what the day after has to know of a day: its last ids, and what was said of requests then.
+
+    Parameters
+    ----------
+    parts : Parts
+        Those of the day.
+    day : datetime.date
+    horizon : datetime.timedelta
+        How far apart repeats of an id can be.
+    """
+    midnight = datetime.combine(day + timedelta(days=1), time(), UTC)
+    ids = parts.read_ids(midnight - horizon).select("key_hi", "key_lo", time="arrival_time")
+    notes = parts.read_notes(midnight - horizon, midnight + horizon).select("key_hi", "key_lo", "time")
+    told = pl.concat([ids, notes]).unique().select(pl.col("key_hi"), pl.col("key_lo"), pl.col("time").to_physical())
+    if told.is_empty():
+        return ""
+    mixed = told["key_hi"].to_numpy() ^ told["key_lo"].to_numpy() ^ told["time"].to_numpy()
+    return f"{told.height}-{int(mixed.sum()) % (1 << 64):016x}"

@@ -1,22 +1,20 @@
 """The landing place: which files a source has for a day, their state, and reading them into the raw layer."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from pathlib import Path
 
-import polars as pl
 from pyarrow import fs
 
 from fleetopt.config import Source
 from fleetopt.errors import InputError
 from fleetopt.ingest import landing
 from fleetopt.ingest.days import local_dates
-from fleetopt.ingest.places import find_files, parse_place
-from fleetopt.schemas import RAW_REQUESTS
-from pipelines.resources.raw_files import FileState, RawFiles, RawPointer
+from fleetopt.ingest.parts import PartsWriter
+from fleetopt.ingest.places import find_files, parse_place, shown_file
+from pipelines.resources.raw_files import FileState, RawFiles, RawPointer, tail_of
 from pipelines.resources.settings import Settings
 
 
@@ -52,10 +50,7 @@ class Landing:
         InputError
             The path matches nothing on any day, or cannot be reached.
         """
-        source = self.sources[name]
-        if not self._expected_dates(source, day):
-            return []
-        return landing.list_files(source, name, day, self.settings.config_dir, self.settings.data_dir)
+        return [found.file for found in self._landing_files(name, day) if not found.is_next]
 
     def ingest(self, name: str, day: date, code_version: str) -> RawPointer:
         """Read a source's day into the raw layer; what was read before in the same state is not read again.
@@ -76,16 +71,18 @@ class Landing:
         LandingChangedError, LinesLostError
             Nothing is written then.
         """
-        source = self.sources[name]
-        files = self.files(name, day)
-        states = [file_state(file) for file in files]  # taken first: a change from now on is seen as one later
-        digest = landing.landing_digest(files, source)
-        raw_id = self._raw_id(digest, code_version)
+        found = self._landing_files(name, day)
         known = self.raw.pointer(name, day)
-        if known is not None and known.raw_id == raw_id:
-            pointer = replace(known, files=tuple(_with_findings(states, known.files)))
+        # Taken before anything is read: what changes from now on is seen as a change.
+        states = [replace(file_state(each.file), is_next=each.is_next) for each in found]
+        if known is not None and self._is_read(known, name, found, states, code_version):
+            files = tuple(_with_stamp(old, state) for old, state in zip(known.files, states, strict=True))
+            pointer = replace(known, files=files)
         else:
-            pointer = self._read(name, day, files, states, RawPointer(raw_id, digest, 0, _declaration(source), ()))
+            pointer = self._read(name, day, found, states, code_version)
+        if pointer.tail_before is not None:
+            before = self.raw.pointer(name, day - timedelta(days=1))
+            pointer = replace(pointer, tail_before=before.tail if before else "")
         if pointer != known:
             self.raw.point_to(name, day, pointer)
         return pointer
@@ -131,65 +128,116 @@ class Landing:
         }
         pointers = {name: self.raw.pointer(name, day) for name in self.sources}
         read = {
-            name: (known.declaration, [_stamp(state) for state in known.files]) if known else None
+            name: (known.declaration, [_stamp(state) for state in known.files if not state.is_next]) if known else None
             for name, known in pointers.items()
         }
-        if now == read:
+        around = {name: self._changes_around(name, day, known) for name, known in pointers.items() if known}
+        if now == read and not any(around.values()):
             return None
-        return hashlib.sha256(repr(sorted(now.items())).encode()).hexdigest()[:16]
+        return hashlib.sha256(repr((sorted(now.items()), sorted(around.items()))).encode()).hexdigest()[:16]
+
+    def _changes_around(self, name: str, day: date, known: RawPointer) -> list[str]:
+        """What the days beside a day have since been found to say of it: ids before midnight, requests logged later."""
+        changes = []
+        before, after = (self.raw.pointer(name, day + timedelta(days=shift)) for shift in (-1, 1))
+        tail = before.tail if before else ""
+        if known.tail_before is not None and known.tail_before != tail:
+            changes.append(tail)
+        read = {state.file: state.days.get(day.isoformat()) for state in known.files}
+        for state in after.files if after and landing.reads_next_date(name, self.sources[name]) else ():
+            said = state.days.get(day.isoformat())
+            if not state.is_next and said != read.get(state.file):
+                changes.append(f"{state.file}: {said}")
+        return changes
 
     def _expected_dates(self, source: Source, day: date) -> list[date]:
         """Local dates of a UTC day on which the source has logs."""
         first_day = source.first_day or self.settings.config.pipeline.first_day
         return [local for local in local_dates(day, source.timezone) if local >= first_day]
 
+    def _landing_files(self, name: str, day: date) -> list[landing.LandingFile]:
+        source = self.sources[name]
+        if not self._expected_dates(source, day):
+            return []
+        return landing.landing_files(source, name, day, self.settings.config_dir, self.settings.data_dir)
+
+    def _is_read(
+        self,
+        known: RawPointer,
+        name: str,
+        found: Sequence[landing.LandingFile],
+        states: Sequence[FileState],
+        code_version: str,
+    ) -> bool:
+        """Whether a day was read from these files as they are, by this code: by their contents, not their times."""
+        of_name = [(state.file, state.size, state.is_next) for state in states]
+        if of_name != [(state.file, state.size, state.is_next) for state in known.files]:
+            return False
+        hashes = [state.sha256 for state in known.files]
+        if self._raw_id(name, [state.file for state in states], hashes, code_version) != known.raw_id:
+            return False
+        return all(landing.sha256_of(each.file) == sha256 for each, sha256 in zip(found, hashes, strict=True))
+
     def _read(
-        self, name: str, day: date, files: Sequence[str], states: Sequence[FileState], pointer: RawPointer
+        self,
+        name: str,
+        day: date,
+        found: Sequence[landing.LandingFile],
+        states: Sequence[FileState],
+        code_version: str,
     ) -> RawPointer:
         source = self.sources[name]
-        tallies: dict[str, landing.Tally] = {}
-        frame = RAW_REQUESTS.schema.to_frame()
-        if files:
-            frame = landing.read_day(
-                name,
-                source,
-                day,
-                config_dir=self.settings.config_dir,
-                data_dir=self.settings.data_dir,
-                hash_key=self.settings.hash_key,
-                tallies=tallies,
+        files = []
+        with PartsWriter(self.raw.directory(name, day)) as writer:
+            for each, state in zip(found, states, strict=True):
+                reading = landing.read_file(each, name, source, hash_key=self.settings.hash_key, day=day, writer=writer)
+                holds_one_day = (
+                    source.is_dated and source.timezone == "UTC" and not landing.reads_next_date(name, source)
+                )
+                check_file(each.file, reading, holds_one_day=holds_one_day)
+                if _stamp(file_state(each.file)) != _stamp(state):
+                    raise LandingChangedError(f"source {name}: {state.file} changed while it was read")
+                files.append(self._with_findings(name, state, reading))
+            names, hashes = [state.file for state in files], [state.sha256 for state in files]
+            parts = writer.finish(self._raw_id(name, names, hashes, code_version))
+        if parts.rows != sum(state.rows for state in files):
+            raise LinesLostError(
+                f"source {name}, {day}: {sum(s.rows for s in files)} rows were read, {parts.rows} stored"
             )
-        check_lines(frame, tallies, holds_one_day=source.is_dated and source.timezone == "UTC")
-        if landing.landing_digest(list(files), source) != pointer.landing_digest:
-            raise LandingChangedError(f"source {name}: a file of {day} changed while it was read")
-        self.raw.write(name, day, pointer.raw_id, frame)
-        found = [
-            replace(state, lines=tallies[file].lines, defect=self._defect(name, file, tallies[file], state))
-            for file, state in zip(files, states, strict=True)
-        ]
-        return replace(pointer, lines=frame.height, files=tuple(found))
+        has_ids = any(part.constants.get("has_id", True) for part in parts.files)
+        return RawPointer(
+            raw_id=parts.directory.name,
+            landing_digest=landing.landing_digest(list(zip(names, hashes, strict=True)), source),
+            lines=parts.rows,
+            declaration=_declaration(source),
+            tail=tail_of(parts, day, timedelta(seconds=source.duplicate_horizon_s)) if has_ids or parts.notes else "",
+            tail_before="" if has_ids else None,
+            files=tuple(files),
+        )
 
-    def _defect(self, name: str, file: str, tally: landing.Tally, state: FileState) -> str | None:
-        """Say what is wrong with a file that gives no day any line, although it is not empty."""
-        if not tally.lines:
-            return f"{state.file} is not empty, but holds no line" if state.size else None
-        if self.sources[name].is_dated:
-            return None
-        try:
-            landing.days_in_file(
-                name,
-                self.sources[name],
-                file,
-                config_dir=self.settings.config_dir,
-                data_dir=self.settings.data_dir,
-            )
-        except InputError as error:
-            return str(error)
-        return None
+    def _with_findings(self, name: str, state: FileState, reading: landing.FileReading) -> FileState:
+        looked_at = landing.reads_next_date(name, self.sources[name])
+        return replace(
+            state,
+            sha256=reading.sha256,
+            records=reading.records,
+            restarts=reading.restarts,
+            rows=reading.rows,
+            usable=reading.usable,
+            first_reason=reading.first_reason,
+            days={day.isoformat(): said for day, said in reading.days.items() if day} if looked_at else {},
+            defect=self._defect(name, state, reading),
+        )
 
-    def _raw_id(self, landing_digest: str, code_version: str) -> str:
+    def _defect(self, name: str, state: FileState, reading: landing.FileReading) -> str | None:
+        """Say what is wrong with a file that gives no day any record, although it is not empty."""
+        if not reading.records:
+            return f"{state.file} is not empty, but holds no line" if reading.size else None
+        return landing.no_day(name, state.file) if None in reading.days else None
+
+    def _raw_id(self, name: str, files: Sequence[str], hashes: Sequence[str], code_version: str) -> str:
         keyed = hashlib.blake2b(key=self.settings.hash_key, digest_size=20)
-        keyed.update(f"{landing_digest} {code_version}".encode())
+        keyed.update(repr((_declaration(self.sources[name]), list(files), list(hashes), code_version)).encode())
         return keyed.hexdigest()
 
 
@@ -197,37 +245,37 @@ def _declaration(source: Source) -> str:
     return hashlib.sha256(source.model_dump_json().encode()).hexdigest()
 
 
-def check_lines(frame: pl.DataFrame, tallies: Mapping[str, landing.Tally], *, holds_one_day: bool) -> None:
-    """Compare what was read with a count of the files' lines that shares no code with the parser.
+def check_file(file: str, reading: landing.FileReading, *, holds_one_day: bool) -> None:
+    """Compare what was read with a count of the file's lines that shares no code with the parser.
 
     Parameters
     ----------
-    frame : polars.DataFrame
-        Rows of one source and day.
-    tallies : mapping
-        File -> lines and headers of the whole file, as the parser met them.
+    file : str
+        A name from `Landing.files`.
+    reading : FileReading
+        What the parser found.
     holds_one_day : bool
-        Whether every line of these files belongs to this day; else a file may have lines of other days.
+        Whether every record of the file belongs to the day that was asked for.
 
     Raises
     ------
+    LandingChangedError
+        The file is another one now.
     LinesLostError
     """
-    rows = dict(frame.group_by("file").len().iter_rows())
-    for file, tally in tallies.items():
-        with closing(landing.open_file(file)) as stream:
-            counted = landing.count_lines(stream)
-        shown = landing.shown_file(file)
-        if counted != tally.lines + tally.headers:
-            raise LinesLostError(f"{shown}: {counted} lines were counted, {tally.lines + tally.headers} were parsed")
-        given = rows.get(shown, 0)
-        if given > tally.lines or (holds_one_day and given != tally.lines):
-            raise LinesLostError(f"{shown}: {tally.lines} lines were parsed, {given} rows are of this day")
+    counted, sha256 = landing.count_again(file)
+    shown = shown_file(file)
+    if sha256 != reading.sha256:
+        raise LandingChangedError(f"{shown} changed while it was read")
+    if counted != reading.lines:
+        raise LinesLostError(f"{shown}: {counted} lines were counted, {reading.lines} were parsed")
+    if reading.rows > reading.records or (holds_one_day and reading.rows != reading.records):
+        raise LinesLostError(f"{shown}: {reading.records} records were parsed, {reading.rows} rows are of this day")
 
 
 def file_state(file: str) -> FileState:
     """Take the size and time of change of a landing file; over HTTP it has neither."""
-    shown = landing.shown_file(file)
+    shown = shown_file(file)
     try:
         if "://" not in file:
             found = Path(file).stat()
@@ -241,9 +289,9 @@ def file_state(file: str) -> FileState:
     return FileState(shown, None, None)
 
 
-def _with_findings(states: Sequence[FileState], known: Sequence[FileState]) -> list[FileState]:
-    """Carry over what reading found in files whose contents are the same; only their stamps are new."""
-    return [replace(state, lines=old.lines, defect=old.defect) for state, old in zip(states, known, strict=True)]
+def _with_stamp(known: FileState, state: FileState) -> FileState:
+    """Keep what reading found in a file whose content is the same; only its time of change is new."""
+    return replace(known, mtime_ns=state.mtime_ns)
 
 
 def _stamp(state: FileState) -> tuple[str, int | None, int | None]:

@@ -1,14 +1,18 @@
 """Write, audit, publish: what reaches core, what does not, and what people are told."""
 
 import gzip
+import os
+from dataclasses import replace
+from pathlib import Path
 
-import polars as pl
 import pytest
 
 from assets import staging
-from fleetopt.ingest.landing import Tally
+from fleetopt.ingest.landing import LandingFile, read_file
+from fleetopt.ingest.parts import PartsWriter
 from fleetopt.workload.histogram import bin_lower_edge
-from pipelines.resources.sources import LinesLostError, check_lines
+from pipelines.resources import sources
+from pipelines.resources.sources import LandingChangedError, LinesLostError, check_file
 from tests.dagster.project import CORE_TABLES, DAYS, REQUESTS_PER_FILE, TABLES_OF_A_DAY, failed_checks, mooncake_lines
 
 GARBAGE = bytes(range(256)) * 40
@@ -141,50 +145,87 @@ def test_a_path_that_matches_nothing_fails_the_run_in_words(project, instance):
 
 
 def test_staging_that_loses_a_line_is_caught(project, instance, monkeypatch):
-    split = staging.split_requests
+    whole = staging.stage
 
-    def lossy(lines: pl.DataFrame):
-        parted = split(lines)
-        return parted._replace(requests=parted.requests.head(parted.requests.height - 1))
+    def lossy(*args, **kwargs):
+        for staged in whole(*args, **kwargs):
+            yield replace(staged, requests=staged.requests.head(staged.requests.height - 1))
 
-    monkeypatch.setattr(staging, "split_requests", lossy)
+    monkeypatch.setattr(staging, "stage", lossy)
     result = project.ingest(DAYS[0], instance)
     assert "line_balance" in failed_checks(result)
     assert project.tables.days("core_requests") == []
 
 
 def test_parser_that_loses_a_line_is_caught(project):
-    landing = project.defs.resources["landing"]
-    pointer = landing.ingest("chat", DAYS[0], "1")
-    frame = landing.raw.read("chat", DAYS[0]).collect()
-    file = pointer.files[0].file
-    whole = Tally(headers=1, lines=pointer.lines)
-    check_lines(frame, {file: whole}, holds_one_day=True)
-    with pytest.raises(LinesLostError, match="rows are of this day"):
-        check_lines(frame.head(5), {file: whole}, holds_one_day=True)
+    file = str(project.landing("chat", DAYS[0]))
+    source = project.settings.config.source["chat"]
+    with PartsWriter(project.root / "parts") as writer:
+        found = LandingFile(file, DAYS[0])
+        reading = read_file(found, "chat", source, hash_key=b"k", day=DAYS[0], writer=writer)
+    check_file(file, reading, holds_one_day=True)
+    with pytest.raises(LinesLostError, match="42 records were parsed, 5 rows are of this day"):
+        check_file(file, replace(reading, rows=5), holds_one_day=True)
+    with pytest.raises(LinesLostError, match="42 records were parsed, 43 rows are of this day"):
+        check_file(file, replace(reading, rows=43), holds_one_day=False)
     with pytest.raises(LinesLostError, match="43 lines were counted, 42 were parsed"):
-        check_lines(frame.head(41), {file: Tally(headers=1, lines=41)}, holds_one_day=True)
+        check_file(file, replace(reading, lines=42), holds_one_day=True)
+    project.write("chat", DAYS[0], b"another file")
+    with pytest.raises(LandingChangedError, match="changed while it was read"):
+        check_file(file, reading, holds_one_day=True)
 
 
 def test_raw_files_are_immutable_and_pointed_to(project):
     landing = project.defs.resources["landing"]
     first = landing.ingest("agent", DAYS[0], "1")
     folder = landing.raw.directory("agent", DAYS[0])
-    stamp = (folder / f"{first.raw_id}.parquet").stat().st_mtime_ns
+    stamp = (folder / first.raw_id).stat().st_mtime_ns
     assert landing.ingest("agent", DAYS[0], "1") == first
     project.write("agent", DAYS[0], "".join(line + "\n" for line in mooncake_lines(DAYS[0], 7)).encode())
     second = landing.ingest("agent", DAYS[0], "1")
     assert second.raw_id != first.raw_id
     assert landing.raw.read("agent", DAYS[0]).collect().height == 7
-    assert (folder / f"{first.raw_id}.parquet").stat().st_mtime_ns == stamp
+    assert landing.raw.parts("agent", DAYS[0]).rows == 7
+    assert (folder / first.raw_id).stat().st_mtime_ns == stamp
     project.write("agent", DAYS[0], "".join(line + "\n" for line in mooncake_lines(DAYS[0])).encode())
     assert landing.ingest("agent", DAYS[0], "1").raw_id == first.raw_id
     assert landing.raw.read("agent", DAYS[0]).collect().height == REQUESTS_PER_FILE
-    assert {path.name for path in folder.iterdir()} == {
-        f"{first.raw_id}.parquet",
-        f"{second.raw_id}.parquet",
-        "current.json",
-    }
+    assert {path.name for path in folder.iterdir()} == {first.raw_id, second.raw_id, "current.json"}
+
+
+def test_a_file_is_parsed_once_unless_its_content_changes(project, monkeypatch):
+    landing, read = project.defs.resources["landing"], []
+    once = sources.landing.read_file
+    monkeypatch.setattr(sources.landing, "read_file", lambda found, *a, **k: read.append(found) or once(found, *a, **k))
+    first = landing.ingest("agent", DAYS[0], "1")
+    file = project.landing("agent", DAYS[0])
+    os.utime(file, ns=(1, 1))
+    assert landing.changed_state(DAYS[0]) is not None
+    touched = landing.ingest("agent", DAYS[0], "1")
+    assert touched.raw_id == first.raw_id
+    assert [state.mtime_ns for state in touched.files] == [1]
+    assert len(read) == 1
+    same_size = file.read_bytes().replace(b'"output_length": 50', b'"output_length": 99')
+    file.write_bytes(same_size)
+    os.utime(file, ns=(1, 1))
+    assert landing.ingest("agent", DAYS[0], "1").raw_id != first.raw_id
+    assert len(read) == 2
+
+
+def test_a_file_that_changes_while_it_is_read_leaves_nothing(project, monkeypatch):
+    landing, once = project.defs.resources["landing"], sources.landing.read_file
+
+    def grow(found, *args, **kwargs):
+        reading = once(found, *args, **kwargs)
+        with Path(found.file).open("ab") as log:
+            log.write(b"\n")
+        return reading
+
+    monkeypatch.setattr(sources.landing, "read_file", grow)
+    with pytest.raises(LandingChangedError):
+        landing.ingest("agent", DAYS[0], "1")
+    assert landing.raw.pointer("agent", DAYS[0]) is None
+    assert list(landing.raw.directory("agent", DAYS[0]).iterdir()) == []
 
 
 def test_other_key_or_code_reads_again(project, monkeypatch):

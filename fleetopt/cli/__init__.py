@@ -5,6 +5,7 @@ A module per command, which imports what it needs when it runs: `--help` and sma
 
 import errno
 import sys
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -24,12 +25,17 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for command in (ingest.formats, ingest.ingest):
-    app.command()(command)
-for command in (plan.plan, whatif.whatif):
-    app.command(cls=GroupedCommand)(command)
-for command in (simulate.simulate, compare.compare, reproduce.reproduce):
-    app.command()(command)
+_COMMANDS: tuple[tuple[Callable[..., None], type[GroupedCommand] | None], ...] = (
+    (ingest.formats, None),
+    (ingest.ingest, None),
+    (plan.plan, GroupedCommand),
+    (whatif.whatif, GroupedCommand),
+    (simulate.simulate, None),
+    (compare.compare, None),
+    (reproduce.reproduce, None),
+)
+for command, shown_by in _COMMANDS:
+    app.command(cls=shown_by)(command)
 app.add_typer(profiles.profiles, name="profiles")
 app.add_typer(evidence.evidence, name="evidence")
 

@@ -223,7 +223,7 @@ class _Log:
         if self.format.mapping.time.is_relative and start is not None:
             segments = ClockSegments(self.reading.clock_restart_s, (start,))
         with LogFile(str(self.file)) as log:
-            records = read_records(
+            frames = read_records(
                 log.stream,
                 file=str(self.file),
                 log_format=self.format,
@@ -232,7 +232,7 @@ class _Log:
                 tally=tally,
                 is_parquet=log.is_parquet,
             )
-            for rows in records:
+            for rows in frames:
                 n_usable += rows["reason"].null_count()
                 bad = rows.filter(pl.col("reason").is_not_null())
                 if len(bad):

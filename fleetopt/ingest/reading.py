@@ -120,8 +120,8 @@ def read_records(
                 whole_rows=not log_format.mapping.request_id,
             )
         else:
-            quotes = {} if csv is None else {"quoted": csv.quoted, "delimiter": csv.delimiter}
-            chunks = read_chunks(stream, batch_bytes=batch_bytes, **quotes)
+            is_quoted, delimiter = (False, ",") if csv is None else (csv.quoted, csv.delimiter)
+            chunks = read_chunks(stream, batch_bytes=batch_bytes, quoted=is_quoted, delimiter=delimiter)
             split = partial(_split, record_key=record_key, explode=log_format.explode)
             batches = _in_order(pool, (partial(split, chunk) for chunk in chunks))
         tasks = (partial(_rows, batch, reader.prepare(batch), file, log_format, how) for batch in batches)

@@ -28,7 +28,7 @@ _PAIRS = np.uint64(0x00FF00FF00FF00FF)
 _FOURS = np.uint64(0x0000FFFF0000FFFF)
 
 
-@njit(nogil=True, inline="always")
+@njit(nogil=True)
 def _two_digits(data, place):
     """Return the number of two digits, or -1."""
     tens, ones = np.int64(data[place]) - 48, np.int64(data[place + 1]) - 48
@@ -61,7 +61,7 @@ def _date(data, place):
     return _days(century * 100 + year, month, day)
 
 
-@njit(nogil=True, inline="always")
+@njit(nogil=True)
 def _word(data, place):
     """Eight bytes, little-endian."""
     i = np.uint64(place)
@@ -71,7 +71,7 @@ def _word(data, place):
     return word
 
 
-@njit(nogil=True, inline="always")
+@njit(nogil=True)
 def _clock(data, place):
     """Read a separator and HH:MM:SS as seconds, or -1."""
     if data[place] != 32 and data[place] != 84:
@@ -109,17 +109,23 @@ def _offset_minutes(data, place, stop):
 
 
 @njit(nogil=True)
-def _fraction(data, place, stop):
-    """Read decimals of a second behind their point, us; where they end, 0 if they are none or too many."""
+def _seven_decimals(word):
+    """Read seven decimals of a second at once, us; -1 if they are not seven digits.
+
+    Pairs of digits, then pairs of pairs (D. Lemire, 2022, on numbers of eight digits); the eighth is taken for a zero.
+    """
+    digits = (word ^ _ZEROS) & _FIRST_SEVEN
+    if ((digits + _ABOVE_NINE) | digits) & _HIGHS:
+        return np.int64(-1)
+    pairs = (digits * np.uint64(10) + (digits >> np.uint64(8))) & _PAIRS
+    fours = (pairs * np.uint64(100) + (pairs >> np.uint64(16))) & _FOURS
+    return np.int64((fours * np.uint64(10_000) + (fours >> np.uint64(32))) & np.uint64(0xFFFFFFFF)) // 100
+
+
+@njit(nogil=True)
+def _decimals(data, place, stop):
+    """Read any decimals of a second, us; where they end, 0 if they are none or too many."""
     value_us, weight, first = np.int64(0), np.int64(_SECOND_US // 10), place
-    if stop - place == 7 and stop < data.size:
-        # Seven decimals at once: D. Lemire (2022), on numbers of eight digits; the eighth is made a zero.
-        digits = (_word(data, place) ^ _ZEROS) & _FIRST_SEVEN
-        if not ((digits + _ABOVE_NINE) | digits) & _HIGHS:
-            pairs = (digits * np.uint64(10) + (digits >> np.uint64(8))) & _PAIRS
-            fours = (pairs * np.uint64(100) + (pairs >> np.uint64(16))) & _FOURS
-            eight = np.int64((fours * np.uint64(10_000) + (fours >> np.uint64(32))) & np.uint64(0xFFFFFFFF))
-            return eight // 100, stop
     while place < stop and 48 <= data[place] <= 57:
         value_us += weight * (np.int64(data[place]) - 48)
         weight //= 10
@@ -133,7 +139,13 @@ def _time(data, place, stop, days):
     second, fraction_us, offset = _clock(data, place), np.int64(0), np.int64(0)
     rest = place + _SECONDS_END - _DATE_BYTES
     if rest < stop and data[rest] == 46:
-        fraction_us, rest = _fraction(data, rest + 1, stop)
+        fraction_us = np.int64(-1)
+        if stop - rest == 8 and stop < data.size:
+            fraction_us = _seven_decimals(_word(data, rest + 1))
+        if fraction_us >= 0:
+            rest = stop
+        else:
+            fraction_us, rest = _decimals(data, rest + 1, stop)
     is_local = rest == stop
     if not is_local and rest > 0:
         offset = _offset_minutes(data, rest, stop)

@@ -102,8 +102,9 @@ def test_exponents_of_any_size_end():
     assert [found for _, found in filled(numbers.read_decimals, texts, TEXT, True, 6, 10**16)] == expected
 
 
-def iso(texts, kind=TEXT):
+def iso(texts, kind=TEXT, n_after=1):
     data, start, end = spans(texts)
+    data = data[: len(data) - 1 + n_after]
     n = len(texts)
     us, is_local, found = np.empty(n, np.int64), np.empty(n, np.bool_), np.empty(n, np.uint8)
     n_local = times.read_iso_times(data, start, end, np.full(n, kind, np.uint8), us, is_local, found)
@@ -207,6 +208,12 @@ def test_a_year_divisible_by_400_has_a_leap_day_and_there_are_times_before_1970(
         (-1, False, times.READ),
         (microseconds(datetime(1, 1, 1)) - 306 * 86_400_000_000, False, times.READ),  # noqa: DTZ001
     ]
+
+
+@pytest.mark.parametrize("fraction", ["", ".1234567", ".12345678", ".123456789", ".123456x", ".123"])
+def test_nothing_is_read_behind_the_last_byte(fraction):
+    text = "2023-11-16 18:15:46" + fraction
+    assert iso([text], n_after=0) == iso([text]) == [iso_of(text)]
 
 
 def test_numbers_are_no_iso_times():

@@ -212,6 +212,8 @@ def _attribute_value(value: Any) -> str | None:
     """Write an OTLP value as JSON; None for kinds that no wanted attribute has."""
     if not isinstance(value, dict):
         return None
+    if (text := value.get("stringValue")) is not None:
+        return _scalar(text)
     if (number := _get(value, "intValue", "int_value")) is not None:
         return _integer(number)
     if (number := _get(value, "doubleValue", "double_value")) is not None:
@@ -219,7 +221,7 @@ def _attribute_value(value: Any) -> str | None:
     if isinstance(array := _get(value, "arrayValue", "array_value"), dict):
         inner = (_attribute_value(each) for each in _elements(array, "values"))
         return f"[{','.join(text for text in inner if text is not None)}]"
-    return _scalar(_get(value, "stringValue", "string_value", "boolValue", "bool_value"))
+    return _scalar(_get(value, "boolValue", "string_value", "bool_value"))
 
 
 def _integer(value: Any) -> str | None:
@@ -244,7 +246,11 @@ def _id(span: dict[str, Any], *names: str) -> str | None:
 
 def _get(holder: dict[str, Any], *names: str) -> Any:
     """Return the first value that is there and not null."""
-    return next((value for name in names if (value := holder.get(name)) is not None), None)
+    for name in names:
+        value = holder.get(name)
+        if value is not None:
+            return value
+    return None
 
 
 def _elements(holder: Any, *names: str) -> list[Any]:

@@ -78,12 +78,17 @@ def test_a_span_becomes_a_flat_object():
 
 
 def test_snake_case_and_the_old_name_of_scopes_are_read_alike():
-    camel = json.loads(
-        line_of(span(parentSpanId="b2", attributes=attributes(gen_ai__usage__input_tokens={"intValue": "5"})))
+    values = attributes(
+        gen_ai__usage__input_tokens={"intValue": "5"},
+        gen_ai__latency__e2e={"doubleValue": 0.5},
+        gen_ai__usage__is_estimated={"boolValue": True},
+        gen_ai__response__finish_reasons={"arrayValue": {"values": [{"stringValue": "stop"}]}},
     )
+    camel = json.loads(line_of(span(parentSpanId="b2", attributes=values)))
     (expected,) = objects(json.dumps(camel).encode())
     snake = json.dumps(camel)
-    for name in ("resourceSpans", "scopeSpans", "traceId", "spanId", "parentSpanId", "intValue"):
+    values = ("intValue", "doubleValue", "boolValue", "arrayValue", "stringValue")
+    for name in ("resourceSpans", "scopeSpans", "traceId", "spanId", "parentSpanId", *values):
         snake = snake.replace(name, "".join(f"_{c.lower()}" if c.isupper() else c for c in name))
     snake = snake.replace("startTimeUnixNano", "start_time_unix_nano").replace("endTimeUnixNano", "end_time_unix_nano")
     assert objects(snake.encode()) == [expected]

@@ -27,6 +27,8 @@ _STEPPED_FRACTION: Final = 0.95
 _REQUESTS_PER_TIME: Final = 2.0
 """A clock that ticks a little unevenly is told by its ticks: nearly all gaps are multiples of the smallest ones, and
 many requests share a time. On a continuous clock of any rate the smallest gaps are close to nothing."""
+_REGULAR: Final = 1.1
+"""Requests per time, and the mean gap in steps, below which times are no rounded ones but evenly spaced."""
 
 _CAP_ROWS: Final = 20
 """A pile has at least so many requests: below, it may be one of the bumps that every sample's tail has."""
@@ -162,6 +164,7 @@ class _Clock:
         self.distinct = 0
         self.pairs = 0
         self._requests = 0
+        self._first_us: int | None = None
         self._last_us: int | None = None
         self._gcd_us = 0
         self._gaps = np.zeros(_GAP_BINS, dtype=np.int64)
@@ -182,6 +185,8 @@ class _Clock:
         self.pairs += int((alike * (alike - 1) // 2).sum())
         self._requests += len(times)
         distinct = times[starts]
+        if self._first_us is None:
+            self._first_us = int(distinct[0])
         if self._last_us is not None:
             distinct = np.concatenate([[self._last_us], distinct])
         self._last_us = int(distinct[-1])
@@ -195,13 +200,18 @@ class _Clock:
         gaps_ms = (gaps_us + 500) // 1000
         self._gaps += np.bincount(gaps_ms[gaps_ms < _GAP_BINS], minlength=_GAP_BINS)
 
+    def _is_regular(self) -> bool:
+        """Whether requests come one by one, nearly all at the same distance, as load tests send them."""
+        span_us = (self._last_us or 0) - (self._first_us or 0)
+        return self._requests < _REGULAR * self.distinct and span_us < _REGULAR * self._gcd_us * (self.distinct - 1)
+
     def step_s(self) -> float | None:
         """Step that times are rounded to, s; None where they are as good as continuous."""
         n_gaps = self.distinct - 1
         if n_gaps < _MIN_GAPS:
             return None
         if self._gcd_us >= _FINE_US:
-            return self._gcd_us / 1e6
+            return None if self._is_regular() else self._gcd_us / 1e6
         smallest_ms = int(np.searchsorted(self._gaps.cumsum(), _SMALL_GAP_FRACTION * n_gaps))
         if (
             smallest_ms * 1000 < _FINE_US

@@ -111,6 +111,10 @@ def test_times_of_a_poisson_process_have_no_step_at_any_rate():
             assert quality([frame(times)])["time_step_s"] is None, (rate, rounding)
 
 
+def test_a_load_at_even_distances_has_no_step():
+    assert quality([frame(np.arange(1000) * 2_000_000)])["time_step_s"] is None
+
+
 def test_pieces_of_one_minute_are_looked_at_together():
     times = np.arange(30) * 1_000_000
     pieces = [frame(times), frame(times)]

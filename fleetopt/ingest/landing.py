@@ -354,7 +354,7 @@ def landing_files(
         found = _of_dates(source, place, day) if source.is_dated else _undated(place)
         if not found and (not source.is_dated or (place.can_list and not find_files(_any_date(place)))):
             raise InputError(f"no file matches {place.shown}")
-        if found and day is not None and reads_next_date(source_name, source):
+        if day is not None and reads_next_date(source_name, source):
             found += _of_next_date(source, place, day, {each.file for each in found})
     except InputError as error:
         if str(error).startswith("source."):

@@ -7,7 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fleetopt.errors import InputError
+from fleetopt.ingest import days as days_module
 from fleetopt.ingest.days import home_days, local_dates, noon_day
+from fleetopt.ingest.parts import PART_SCHEMA
 from fleetopt.schemas import UTC_MICROSECONDS
 from tests.reference import ingest_records as reference
 
@@ -16,9 +19,14 @@ ZONES = ["UTC", "Europe/Berlin", "America/Los_Angeles", "Pacific/Kiritimati", "P
 
 
 def _days(times, timezone="UTC", local_date=None, size=2):
-    frame = pl.DataFrame({"arrival_time": pl.Series(times, dtype=UTC_MICROSECONDS)})
-    pieces = home_days(frame.iter_slices(size), timezone=timezone, local_date=local_date)
-    return [day for piece in pieces for day in piece["day"]]
+    known = {"arrival_time": pl.Series(times, dtype=UTC_MICROSECONDS), "line_number": range(len(times))}
+    frame = pl.DataFrame(known).with_columns(logged_time="arrival_time")
+    frame = frame.with_columns(
+        pl.lit(None, dtype=dtype).alias(name) for name, dtype in PART_SCHEMA.items() if name not in known
+    )
+    pieces = home_days(frame.iter_slices(size), file="log", timezone=timezone, local_date=local_date)
+    days = {line: day for day, rows in pieces for line in rows["line_number"]}
+    return [days[line] for line in range(len(times))]
 
 
 def _at(day, hour):
@@ -34,6 +42,14 @@ def test_a_file_without_a_readable_time():
     assert _days([None] * 3) == [None] * 3
     assert _days([None] * 3, local_date=DAY) == [DAY] * 3
     assert _days([]) == []
+
+
+def test_the_head_of_a_file_without_times_is_bounded(monkeypatch):
+    monkeypatch.setattr(days_module, "MAX_WAITING_ROWS", 4)
+    assert _days([None] * 4 + [_at(17, 1)]) == [date(2023, 11, 17)] * 5
+    with pytest.raises(InputError, match="log: none of its first 4 records has a readable time, so no day"):
+        _days([None] * 6 + [_at(17, 1)])
+    assert _days([None] * 7 + [_at(17, 1)], local_date=DAY) == [DAY] * 8
 
 
 def test_lines_of_another_date_go_to_the_noon_of_the_file():

@@ -1,6 +1,9 @@
 """Files of a source, and the lines of a day."""
 
+import hashlib
+import json
 from datetime import date, timedelta
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -9,17 +12,9 @@ from hypothesis import strategies as st
 
 from fleetopt.config import Source
 from fleetopt.errors import InputError
-from fleetopt.ingest.landing import (
-    count_lines,
-    days_in_file,
-    landing_digest,
-    list_files,
-    open_file,
-    read_day,
-    split_requests,
-)
-from fleetopt.schemas import RAW_REQUESTS
-from tests.unit.ingest.helpers import HEADER, KEY
+from fleetopt.ingest.landing import count_again, days_in_file, landing_digest, landing_files, list_files, sha256_of
+from fleetopt.ingest.parts import PART_SCHEMA
+from tests.unit.ingest.helpers import HEADER, read_day
 
 DAY = date(2023, 11, 16)
 
@@ -35,7 +30,7 @@ def _write(path, *lines, header=HEADER):
 
 
 def _read(source, day, tmp_path, **options):
-    return read_day("s", source, day, config_dir=tmp_path, data_dir=tmp_path / "data", hash_key=KEY, **options)
+    return read_day("s", source, day, config_dir=tmp_path, data_dir=tmp_path / "data", **options)
 
 
 def _list(source, day, tmp_path):
@@ -67,8 +62,8 @@ def test_paths_globs_data_and_dates(tmp_path):
         ("missing.csv", r"^source\.s\.path: no file matches .*/missing\.csv$"),
         ("{data}/*.csv", r"^source\.s\.path: no file matches .*/data/\*\.csv$"),
         ("{data}/{date}.csv", r"^source\.s\.path: no file matches .*/data/\{date\}\.csv$"),
-        ("ftp://host/x.csv", r"^source\.s\.path: unknown scheme 'ftp://'; known: local paths, file://"),
-        ("s3://KEY:hidden@bucket/x.csv", r"^source\.s\.path: 's3://bucket/x\.csv' holds credentials"),
+        ("ftp://host/x.csv", r"^source\.s\.path: unknown scheme 'ftp://'; known: local paths, abfss://, file://"),
+        ("s3://KEY:hidden@bucket/x.csv", r"^source\.s\.path: s3://\.\.\.: holds a port or credentials"),
     ],
 )
 def test_paths_that_match_nothing(path, message, tmp_path):
@@ -89,17 +84,17 @@ def test_a_file_that_two_dates_match_is_refused(tmp_path):
 def test_a_day_of_an_undated_source(tmp_path):
     _write(tmp_path / "a.csv", b"junk", b"2023-11-16 01:00:00,1,2", b"2023-11-15 23:00:00,3,4", b"x,y", b"")
     _write(tmp_path / "b.csv", b"2023-11-16 05:00:00,5,6", b"2023-11-16 05:00:00,5,6")
-    tallies = {}
-    rows = _read(_source("*.csv"), DAY, tmp_path, tallies=tallies)
-    assert rows.schema == RAW_REQUESTS.schema
+    readings = {}
+    rows = _read(_source("*.csv"), DAY, tmp_path, readings=readings)
+    assert rows.schema == PART_SCHEMA
     assert rows["prompt_tokens"].to_list() == [None, 1, 5, 5]
     assert rows["file"].str.tail(5).to_list() == ["a.csv", "a.csv", "b.csv", "b.csv"]
-    assert set(rows["day"]) == {DAY}
-    assert set(rows["source"]) == {"s"}
-    assert {file: (tally.lines, tally.headers) for file, tally in tallies.items()} == {
-        str(tmp_path / "a.csv"): (4, 1),
-        str(tmp_path / "b.csv"): (2, 1),
-    }
+    counts = {file: (found.lines, found.records, found.rows, found.usable) for file, found in readings.items()}
+    assert counts == {str(tmp_path / "a.csv"): (5, 4, 2, 1), str(tmp_path / "b.csv"): (3, 2, 2, 2)}
+    assert readings[str(tmp_path / "a.csv")].first_reason == "wrong_field_count"
+    for file, found in readings.items():
+        assert (found.lines, found.sha256) == count_again(file)
+        assert found.sha256 == sha256_of(file) == hashlib.sha256(Path(file).read_bytes()).hexdigest()
     assert _read(_source("*.csv"), date(2023, 11, 15), tmp_path)["prompt_tokens"].to_list() == [3, None]
     assert _days_in(_source("*.csv"), str(tmp_path / "a.csv"), tmp_path) == {DAY, date(2023, 11, 15)}
 
@@ -120,7 +115,7 @@ def test_a_day_of_a_dated_source_in_a_zone_reads_both_local_dates(tmp_path):
 def test_a_day_without_a_file_is_empty(tmp_path):
     _write(tmp_path / "2023-11-16.csv", b"2023-11-16 00:30:00,1,2")
     rows = _read(_source("{date}.csv"), date(2023, 11, 18), tmp_path)
-    assert (len(rows), rows.schema) == (0, RAW_REQUESTS.schema)
+    assert (len(rows), rows.schema) == (0, PART_SCHEMA)
 
 
 def test_a_file_without_any_time_has_no_day_unless_its_name_gives_one(tmp_path):
@@ -146,16 +141,66 @@ def test_the_format_and_its_clock_are_named_by_key(tmp_path):
     assert _read(source, DAY, tmp_path)["prompt_tokens"].to_list() == [3]
 
 
-def test_the_digest_follows_contents_and_declaration(tmp_path):
-    a, b = (_write(tmp_path / name / "x.csv", b"2023-11-16 01:00:00,1,2") for name in "ab")
+def test_the_digest_follows_contents_and_declaration():
     source = _source("*/x.csv")
-    digest = landing_digest([a], source)
-    assert landing_digest([b], source) == digest
-    assert landing_digest([a], _source("*/x.csv", timezone="Europe/Berlin")) != digest
-    assert landing_digest([a, b], source) != digest
-    _write(tmp_path / "b" / "x.csv", b"2023-11-16 01:00:00,1,3")
-    assert landing_digest([b], source) != digest
+    one, other = "1" * 64, "2" * 64
+    digest = landing_digest([("a/x.csv", one)], source)
+    assert landing_digest([("b/x.csv", one)], source) == digest
+    changed = [
+        landing_digest([("a/x.csv", one)], _source("*/x.csv", timezone="Europe/Berlin")),
+        landing_digest([("a/x.csv", one), ("b/x.csv", one)], source),
+        landing_digest([("a/x.csv", other)], source),
+        landing_digest([("a/y.csv", one)], source),
+    ]
+    assert len({digest, *changed}) == 5
     assert len(digest) == 64
+
+
+FINISHED = "{date}.jsonl"
+
+
+def _finish_log(path, *requests):
+    lines = [json.dumps({"end": end, "took": took, "in": 1, "out": out}).encode() for out, end, took in requests]
+    return _write(path, *lines, header=b"")
+
+
+def _finish_source(timezone="UTC"):
+    mapping = {
+        "container": "jsonl",
+        "time": {"path": ["end"], "unit": "iso"},
+        "time_is": "finish",
+        "e2e": {"path": ["took"], "unit": "s"},
+        "prompt_tokens": ["in"],
+        "output_tokens": ["out"],
+    }
+    return Source(path=FINISHED, format="mapping", mapping=mapping, archetype="chat", fleet="f", timezone=timezone)
+
+
+def test_requests_that_finish_after_midnight_belong_to_the_day_they_arrived_on(tmp_path):
+    source = _finish_source()
+    first = _finish_log(tmp_path / "2023-11-16.jsonl", (1, "2023-11-16T00:00:10Z", 20), (2, "2023-11-16T12:00:00Z", 5))
+    second = _finish_log(
+        tmp_path / "2023-11-17.jsonl",
+        *((3, "2023-11-17T00:00:10Z", 20), (4, "2023-11-17T00:00:30Z", 20), (5, "2023-11-16T23:59:50Z", 5)),
+        (6, "2023-11-17T20:00:00Z", 100_000),
+    )
+    assert _list(source, DAY, tmp_path) == [first]
+    found = landing_files(source, "s", DAY, tmp_path, tmp_path)
+    assert [(each.file, each.is_next) for each in found] == [(first, False), (second, True)]
+    rows = {day: _read(source, date(2023, 11, day), tmp_path).sort("line_number") for day in (15, 16, 17, 18)}
+    assert rows[15]["output_tokens"].to_list() == [1]
+    assert rows[16]["output_tokens"].sort().to_list() == [2, 3, 6]
+    assert rows[17].select("output_tokens", "reason").rows() == [(4, None), (None, "outside_day")]
+    assert rows[18].is_empty()
+
+
+def test_a_request_that_arrived_long_before_its_file_is_not_lost(tmp_path):
+    source = _finish_source()
+    _finish_log(tmp_path / "2023-11-16.jsonl", (1, "2023-11-16T12:00:00Z", 60 * 3600), (2, "2023-11-16T12:00:00Z", 1))
+    found = {day: _read(source, date(2023, 11, day), tmp_path) for day in range(13, 18)}
+    assert {day: rows["reason"].to_list() for day, rows in found.items() if rows.height} == {
+        16: ["arrived_long_before", None]
+    }
 
 
 _MOMENTS = st.integers(0, 5 * 24).map(lambda hour: f"2023-11-{14 + hour // 24} {hour % 24:02}:20:00,1,2".encode())
@@ -178,11 +223,11 @@ def test_each_line_is_in_exactly_one_day(files, timezone, is_dated, batch_bytes,
         _write(tmp_path / f"{name}.csv", *lines)
     source = _source("{date}.csv" if is_dated else "*.csv", timezone=timezone)
     days = [date(2023, 11, 13) + timedelta(days=shift) for shift in range(8)]
-    rows = pl.concat(_read(source, day, tmp_path, batch_bytes=batch_bytes) for day in days)
+    read = {day: _read(source, day, tmp_path, batch_bytes=batch_bytes) for day in days}
+    rows = pl.concat([found.with_columns(day=pl.lit(day)) for day, found in read.items()])
     without_day, n_lines = set(), 0
     for file in _list(source, None, tmp_path):
-        with open_file(file) as stream:
-            n = count_lines(stream) - 1
+        n = count_again(file)[0] - 1
         try:
             assert _days_in(source, file, tmp_path) == set(rows.filter(pl.col("file") == file)["day"])
             n_lines += n
@@ -192,22 +237,3 @@ def test_each_line_is_in_exactly_one_day(files, timezone, is_dated, batch_bytes,
     assert len(rows) == n_lines
     assert without_day.isdisjoint(rows["file"])
     assert not (is_dated and without_day)
-
-
-def test_splitting_keeps_the_first_of_equal_records_within_a_source():
-    raw = (
-        RAW_REQUESTS.schema.to_frame()
-        .clear(6)
-        .with_columns(
-            source=pl.Series(["b", "a", "a", "a", "a", "a"]),
-            file=pl.Series(["1", "2", "1", "1", "1", "1"]),
-            line_number=pl.Series([1, 1, 10, 9, 2, 3]),
-            record_hash=pl.Series(["x", "x", "x", "x", "y", "y"]),
-            reason=pl.Series([None, None, None, None, "bad_time", "bad_time"]),
-        )
-    )
-    requests, duplicates, quarantined = split_requests(raw)
-    assert requests.select("source", "file", "line_number").rows() == [("a", "1", 9), ("b", "1", 1)]
-    assert duplicates == {"a": 2, "b": 0}
-    assert quarantined["line_number"].to_list() == [2, 3]
-    assert split_requests(raw.clear())[1] == {}

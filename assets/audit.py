@@ -8,6 +8,7 @@ from typing import Any
 import polars as pl
 
 from assets.recount import Recount, first_reasons
+from fleetopt.reporting.log_notes import log_notes
 
 _EXAMPLES = 3
 
@@ -233,28 +234,5 @@ def models_finding(named: Mapping[str, Sequence[str]]) -> Finding:
 def notes_finding(quality: pl.LazyFrame) -> Finding:
     """Say what is unusual about the day's logs: nothing of it is wrong, but plans made from them bear it."""
     rows = quality.sort("source").collect().iter_rows(named=True)
-    notes = [f"source {row['source']}: {note}" for row in rows for note in _notes(row)]
+    notes = [f"source {row['source']}: {note}" for row in rows for note in log_notes(row)]
     return _finding(notes, "nothing is unusual about the day's logs", notes=len(notes))
-
-
-def _notes(row: Mapping[str, Any]) -> Iterator[str]:
-    if row["clock_restarts"]:
-        yield f"its clock starts again {row['clock_restarts']} times within a file; segment_starts says where"
-    if row["time_step_s"] is not None:
-        yield (
-            f"arrival times are in steps of {row['time_step_s']:g} s ({row['distinct_arrival_times']} distinct ones), "
-            "so bursts within a step are not seen"
-        )
-    for length in ("prompt", "output"):
-        if row[f"{length}_cap_tokens"] is not None:
-            yield (
-                f"{row[f'{length}_capped_fraction']:.1%} of the {length}s pile up at {row[f'{length}_cap_tokens']} "
-                "tokens: they were cut there, and what is longer was never seen"
-            )
-    if row["finish_times"]:
-        yield f"{row['finish_times']} requests are taken to arrive when they finish, for want of a duration"
-    if (row["duplicates_expected"] or 0) >= 1:
-        yield (
-            f"about {row['duplicates_expected']:.0f} of the {row['duplicates']} duplicates are likely requests of "
-            "their own that look alike; ids would tell"
-        )

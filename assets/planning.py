@@ -26,13 +26,12 @@ from fleetopt.planner.search import prediction_caveats
 from fleetopt.planner.situation import Situation, read_situation
 from fleetopt.reporting.document import Document, build_document, canonical_json
 from fleetopt.reporting.feed import two_boundaries
+from fleetopt.reporting.log_notes import count_notes, log_notes, summed
 from fleetopt.schemas import OUT_FLEET_CANDIDATES, OUT_FLEET_RECOMMENDATION, OUT_SIMULATION_SUMMARY, TABLES
 from fleetopt.workload.demand import Window
 from fleetopt.workload.trace import Trace
 
 _OUTS = ("out_fleet_candidates", "out_simulation_summary", "out_fleet_recommendation")
-_COARSE_CLOCK = 0.5
-"""Distinct arrival times per request below which a log's clock is called coarse."""
 
 
 def build_planning_assets(calendar: Calendar) -> list[dg.AssetsDefinition]:
@@ -157,22 +156,11 @@ class _Planner:
                 f"{self.config.fleet[name].max_context_tokens:,} tokens: the fleet refuses them."
             )
         held = quality.filter(pl.col("day").is_in(window.days_held))
-        for source, declared in self.config.sources_of(name).items():
-            counts = held.filter(pl.col("source") == source).select(
-                pl.col("requests", "duplicates", "quarantined", "distinct_arrival_times").sum()
-            )
-            requests, duplicates, quarantined, distinct = counts.row(0)
-            if declared.time == "finish":
-                caveats.append(f"Source {source} logs finish times; they are taken as arrivals, which smooths bursts.")
-            if duplicates:
-                caveats.append(f"Source {source}: {duplicates:,} byte-equal lines count once each.")
-            if quarantined:
-                caveats.append(f"Source {source}: {quarantined:,} lines could not be used and are not demand here.")
-            if requests and distinct < _COARSE_CLOCK * requests:
-                caveats.append(
-                    f"Source {source} has {distinct:,} distinct arrival times for {requests:,} requests: its clock is "
-                    f"coarse, and bursts within a tick are an artefact that the replay takes at face value."
-                )
+        for source in self.config.sources_of(name):
+            days = held.filter(pl.col("source") == source).to_dicts()
+            if days:
+                row = summed(days)
+                caveats += [f"Source {source}: {note}." for note in (*count_notes(row), *log_notes(row))]
         return caveats
 
 

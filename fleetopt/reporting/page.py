@@ -11,13 +11,11 @@ from markupsafe import Markup
 
 from fleetopt.planner.proof import PEAK, REPLAY
 from fleetopt.reporting import formatting, wording
+from fleetopt.reporting.log_notes import log_notes, summed
 
 SCENARIO_TEXTS = {PEAK: "Poisson stream at the planned peak", REPLAY: "the day's own requests"}
 MEASURES = {"ttft_p99_s": "P99 TTFT", "slot_utilization": "slot utilization"}
 FLEETS = {"homogeneous": "One pool for all requests", "pool_routing": "Two pools, no compression"}
-
-_COARSE_CLOCK = 0.5
-"""Distinct arrival times per request below which a reader is told that the clock is coarse."""
 
 
 def render_page(
@@ -194,17 +192,23 @@ def _observed(accuracy: Iterable[Mapping[str, Any]], observed_ttft_p99_s: float 
 
 
 def _quality_rows(quality: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Line balance per source, summed over its days."""
-    counts = ("files", "lines", "requests", "duplicates", "quarantined", "distinct_arrival_times")
+    """Line balance per source, summed over its days, with what is unusual about its logs."""
     rows = []
     ordered = sorted(quality, key=lambda row: (row["source"], str(row["day"])))
     for source, group in groupby(ordered, key=lambda row: row["source"]):
         days = list(group)
-        total = {key: sum(day[key] for day in days) for key in counts}
+        total = summed(days)
         span = str(days[0]["day"]) if len(days) == 1 else f"{days[0]['day']} to {days[-1]['day']}"
-        is_coarse = total["distinct_arrival_times"] < _COARSE_CLOCK * total["requests"]
-        formats = ", ".join(sorted({day["format"] for day in days}))
-        rows.append({"source": source, "span": span, "format": formats, "is_coarse": is_coarse, **total})
+        rows.append(
+            {
+                **total,
+                "source": source,
+                "span": span,
+                "format": ", ".join(sorted({day["format"] for day in days})),
+                "unserved": sum(total[name] for name in ("failed", "aborted", "cache_hits", "other_models")),
+                "notes": list(log_notes(total)),
+            }
+        )
     return rows
 
 

@@ -264,13 +264,27 @@ QUALITY: list[dict[str, Any]] = [
         "requests": lines - duplicates - quarantined,
         "duplicates": duplicates,
         "quarantined": quarantined,
+        "unusable_lines": quarantined,
+        "failed": failed,
+        "aborted": 0,
+        "cache_hits": 0,
+        "other_models": 0,
+        "models": 0,
+        "duplicates_expected": 0.0,
+        "finish_times": 0,
+        "clock_restarts": 0,
         "distinct_arrival_times": distinct,
+        "time_step_s": step_s,
+        "prompt_cap_tokens": 7437 if source == "azure-code" else None,
+        "prompt_capped_fraction": 0.04 if source == "azure-code" else None,
+        "output_cap_tokens": None,
+        "output_capped_fraction": None,
         "landing_digest": "ab" * 32,
     }
-    for source, log_format, lines, duplicates, quarantined, distinct in (
-        ("azure-chat", "azure", 19_366, 3, 0, 19_363),
-        ("azure-code", "azure", 8_819, 0, 2, 8_817),
-        ("mooncake-agent", "mooncake", 23_608, 3, 2, 1_181),
+    for source, log_format, lines, duplicates, quarantined, failed, distinct, step_s in (
+        ("azure-chat", "azure", 19_366, 3, 0, 0, 19_363, None),
+        ("azure-code", "azure", 8_819, 0, 2, 0, 8_817, None),
+        ("mooncake-agent", "mooncake", 23_608, 3, 2, 12, 1_181, 3.0),
     )
 ]
 

@@ -1,0 +1,36 @@
+"""What is unusual about a source's logs, in sentences."""
+
+from fleetopt.reporting.log_notes import count_notes, log_notes, summed
+from tests.unit.reporting.samples import QUALITY
+
+CHAT, CODE, AGENT = QUALITY
+
+
+def test_a_source_with_nothing_unusual_has_no_notes():
+    assert list(log_notes(CHAT)) == []
+
+
+def test_each_finding_is_a_sentence_with_its_figures():
+    row = {**CODE, "clock_restarts": 2, "finish_times": 1200, "duplicates": 30, "duplicates_expected": 3.4}
+    assert list(log_notes(row)) == [
+        "its clock starts again 2 times within a file; segment_starts says where",
+        "4.0% of the prompts pile up at 7,437 tokens: they were cut there, and what is longer was never seen",
+        "1,200 requests are taken to arrive when they finish, for want of a duration, which smooths bursts",
+        "about 3 of the 30 duplicates are likely requests of their own that look alike; ids would tell",
+    ]
+    assert "steps of 3 s (1,181 distinct ones)" in next(log_notes(AGENT))
+
+
+def test_what_is_not_demand_is_counted():
+    assert list(count_notes(CHAT)) == ["3 lines repeat another; each request counts once"]
+    assert list(count_notes({**AGENT, "cache_hits": 5}))[-1] == (
+        "of its requests 12 failed, 5 were answered by a cache: no demand on these GPUs"
+    )
+
+
+def test_days_are_summed_and_the_worst_of_them_kept():
+    worse = {**CODE, "prompt_cap_tokens": 4096, "prompt_capped_fraction": 0.1, "time_step_s": 1.0}
+    total = summed([CODE, worse, {**CODE, "prompt_cap_tokens": None, "prompt_capped_fraction": None}])
+    assert total["lines"] == 3 * CODE["lines"]
+    assert (total["prompt_cap_tokens"], total["prompt_capped_fraction"], total["time_step_s"]) == (4096, 0.1, 1.0)
+    assert total["output_cap_tokens"] is None

@@ -20,13 +20,14 @@ DAYS = [FIRST_DAY + timedelta(days=n) for n in range(3)]
 REQUESTS_PER_FILE = 40
 TABLES_OF_A_DAY = (
     "stg_requests",
+    "unserved_requests",
     "quarantined_requests",
     "stg_quality",
     "core_requests",
     "core_length_histogram",
     "core_arrivals",
 )
-CORE_TABLES = TABLES_OF_A_DAY[3:]
+CORE_TABLES = TABLES_OF_A_DAY[-3:]
 
 CONFIG = """
 [pipeline]

@@ -151,15 +151,26 @@ def _unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 _DECODER: Final = json.JSONDecoder(
     object_pairs_hook=_unique_fields, parse_int=_Number, parse_float=_Number, parse_constant=_refuse_constant
 )
+_LENIENT_DECODER: Final = json.JSONDecoder(parse_int=_Number, parse_float=_Number, parse_constant=_refuse_constant)
 
 
 def _flat_spans(line: bytes) -> list[str]:
     """Make a flat object of every span of a line; none if it has none or is no JSON."""
     try:
-        value = _DECODER.decode(line.decode())
+        value = _decode(line.decode())
     except (ValueError, RecursionError):
         return []
     return list(_spans(value)) if isinstance(value, dict) else []
+
+
+def _decode(text: str) -> Any:
+    try:
+        return _DECODER.decode(text)
+    except _RepeatedFieldError:
+        # It is raised before the rest of the line is read, which may show that this is no JSON object at all.
+        if isinstance(_LENIENT_DECODER.decode(text), dict):
+            raise
+        return None
 
 
 def _spans(line: dict[str, Any]) -> Iterator[str]:

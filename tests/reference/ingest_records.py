@@ -240,24 +240,18 @@ def is_repeated(value, path):
 # From spans to flat objects
 
 
-class MalformedError(Exception):
-    """What should be a span, or hold some, is not as OTLP has it."""
+SCOPES = ("scopeSpans", "scope_spans", "instrumentationLibrarySpans", "instrumentation_library_spans")
+MALFORMED = "malformed"
 
 
 def find_spans(line, wanted):
     """List the spans of a line of OTLP JSON as flat objects; None for what is malformed."""
-    spans = []
-    try:
-        for resource in objects(line, "resourceSpans", "resource_spans"):
-            check_attributes(pairs_of(first(resource, "resource") or Pairs()))
-            for scope in objects(resource, *SCOPES):
-                spans += [flat_span(span, wanted) for span in array(first(scope, "spans") or [])]
-    except MalformedError:
-        spans.append(None)
-    return spans
-
-
-SCOPES = ("scopeSpans", "scope_spans", "instrumentationLibrarySpans", "instrumentation_library_spans")
+    return [
+        flat_span(span, resource, wanted)
+        for resource in elements(line, "resourceSpans", "resource_spans")
+        for scope in elements(resource, *SCOPES)
+        for span in elements(scope, "spans")
+    ]
 
 
 def has_repeats(value):
@@ -267,55 +261,52 @@ def has_repeats(value):
     return is_twice or any(map(has_repeats, inner))
 
 
-def pairs_of(value):
-    if not isinstance(value, Pairs):
-        raise MalformedError
-    return value
-
-
 def first(pairs, *keys):
     """The value of the first of the keys that has one."""
     known = dict(pairs)
     return next((known[key] for key in keys if known.get(key) is not None), None)
 
 
-def objects(pairs, *keys):
-    return [pairs_of(each) for each in array(first(pairs, *keys) or [])]
+def elements(pairs, *keys):
+    """All that the lists of an object hold; what is no list is one element that is malformed."""
+    if not isinstance(pairs, Pairs):
+        return [MALFORMED]
+    lists = [first(pairs, key) for key in keys]
+    return [
+        each
+        for found in lists
+        if found is not None
+        for each in (found if isinstance(found, list) and not isinstance(found, Pairs) else [MALFORMED])
+    ]
 
 
-def array(value):
-    if isinstance(value, Pairs) or not isinstance(value, list):
-        raise MalformedError
-    return value
-
-
-def check_attributes(holder):
-    found = objects(holder, "attributes")
-    if not all(isinstance(first(each, "key"), str) for each in found):
-        raise MalformedError
+def attributes_of(holder):
+    """List (key, value), None if one is malformed."""
+    found = elements(holder, "attributes")
+    if not all(isinstance(each, Pairs) and isinstance(first(each, "key"), str) for each in found):
+        return None
     return [(first(each, "key"), first(each, "value")) for each in found]
 
 
-def flat_span(span, wanted):
-    try:
-        attributes = check_attributes(pairs_of(span))
-        trace, own, parent = (
-            first(span, *keys)
-            for keys in (("traceId", "trace_id"), ("spanId", "span_id"), ("parentSpanId", "parent_span_id"))
-        )
-        flat = [("id", f"{trace}/{own}")] if is_id(trace) and is_id(own) else []
-        flat += [("parent", f"{trace}/{parent}")] if is_id(trace) and is_id(parent) else []
-        status = first(span, "status")
-        flat += [
-            ("startTimeUnixNano", scalar(first(span, "startTimeUnixNano", "start_time_unix_nano"))),
-            ("endTimeUnixNano", scalar(first(span, "endTimeUnixNano", "end_time_unix_nano"))),
-            ("status.code", scalar(first(status, "code")) if isinstance(status, Pairs) else None),
-        ]
-        own_fields = {key for key, _ in flat} | {"id", "parent"}
-        read = [(key, attribute(value)) for key, value in attributes if key in wanted and key not in own_fields]
-        return Pairs(pair for pair in flat + read if pair[1] is not None)
-    except MalformedError:
+def flat_span(span, resource, wanted):
+    shared = first(resource, "resource") if isinstance(resource, Pairs) else None
+    if attributes_of(shared or Pairs()) is None or attributes_of(span) is None:
         return None
+    trace, own, parent = (first(span, key, snake) for key, snake in IDS)
+    status = first(span, "status")
+    flat = [
+        ("id", f"{trace}/{own}" if is_id(trace) and is_id(own) else None),
+        ("parent", f"{trace}/{parent}" if is_id(trace) and is_id(parent) else None),
+        ("startTimeUnixNano", integer(first(span, "startTimeUnixNano", "start_time_unix_nano"))),
+        ("endTimeUnixNano", integer(first(span, "endTimeUnixNano", "end_time_unix_nano"))),
+        ("status.code", scalar(first(status, "code")) if isinstance(status, Pairs) else None),
+    ]
+    names = [key for key, _ in flat]
+    flat += [(key, attribute(value)) for key, value in attributes_of(span) if key in wanted and key not in names]
+    return Pairs(pair for pair in flat if pair[1] is not None)
+
+
+IDS = (("traceId", "trace_id"), ("spanId", "span_id"), ("parentSpanId", "parent_span_id"))
 
 
 def is_id(value):
@@ -323,22 +314,29 @@ def is_id(value):
 
 
 def scalar(value):
-    """Text, number or boolean; quoted integers are numbers."""
-    if type(value) is str and re.fullmatch("-?(0|[1-9][0-9]*)", value):
-        return Number(value)
     return None if isinstance(value, list) else value
+
+
+def integer(value):
+    """A number, where OTLP has it in quotes too."""
+    is_integer = isinstance(value, str) and re.fullmatch("-?(0|[1-9][0-9]*)", value)
+    return Number(value) if is_integer else scalar(value)
 
 
 def attribute(value):
     if not isinstance(value, Pairs):
         return None
-    double = first(value, "doubleValue", "double_value")
-    if double is not None:
-        return Number(re.sub(r"\.0+$", "", double)) if isinstance(double, Number) else scalar(double)
-    array = first(value, "arrayValue", "array_value")
-    if isinstance(array, Pairs):
-        return [each for each in map(attribute, objects(array, "values")) if each is not None]
-    return scalar(first(value, "intValue", "int_value", "stringValue", "string_value", "boolValue", "bool_value"))
+    text, whole = first(value, "stringValue"), first(value, "intValue", "int_value")
+    decimal, values = first(value, "doubleValue", "double_value"), first(value, "arrayValue", "array_value")
+    if text is not None:
+        return scalar(text)
+    if whole is not None:
+        return integer(whole)
+    if decimal is not None:
+        return Number(re.sub(r"\.0+$", "", decimal)) if isinstance(decimal, Number) else scalar(decimal)
+    if isinstance(values, Pairs):
+        return [each for each in map(attribute, elements(values, "values")) if each is not None]
+    return scalar(first(value, "boolValue", "string_value", "bool_value"))
 
 
 # From values to meaning

@@ -133,7 +133,7 @@ pieces = st.sampled_from(DAMAGE)
 
 
 @pytest.mark.parametrize("path", SAMPLES, ids=lambda path: path.name)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     changes=st.lists(st.tuples(shares, st.integers(0, 40), pieces | st.binary(max_size=4)), min_size=1, max_size=6),
     values=st.lists(st.tuples(shares, pieces), max_size=6),

@@ -145,6 +145,8 @@ def test_keys_are_equal_where_line_and_span_are():
         (b'{"resourceSpans": []}', None),
         (b'{"resourceLogs": [{}]}', None),
         (b'{"resourceSpans": [{"scopeSpans": [{"spans": []}]}]}', None),
+        (line_of(span()).replace(b'"name"', b'"traceId"') + b"}", "not_json"),
+        (b"[" + line_of(span()).replace(b'"name"', b'"traceId"') + b"]", "not_an_object"),
         (line_of(span()).replace(b'"name"', b'"traceId"'), "repeated_field"),
         (b'{"x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "not_json"),
         (b'{"x": ' + b"9" * 10_000 + b"}", None),

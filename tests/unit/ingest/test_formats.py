@@ -23,6 +23,7 @@ from fleetopt.ingest.formats.refused import REFUSED
 from fleetopt.ingest.formats.sample import DETECTION_BYTES, value_at
 from fleetopt.ingest.mapping import Condition, Mapping, StatusField, TimeField
 from fleetopt.ingest.reasons import REASONS
+from fleetopt.schemas import TRACE_SCHEMA
 from tests.reference.ingest_records import How, read_rows
 
 SAMPLES = Path(__file__).parents[3] / "data" / "samples"
@@ -517,6 +518,10 @@ def test_the_prompts_in_samples_reach_nothing_that_is_read():
     for name in marked:
         assert get_format(FORMAT_OF[name]).holds_text
         assert "please-keep-this-private" not in repr(read((SAMPLES / name).read_bytes(), FORMAT_OF[name]))
+
+
+def test_the_sample_of_our_own_format_has_the_columns_that_are_written():
+    assert pl.read_parquet_schema(SAMPLES / "fleetopt.parquet") == TRACE_SCHEMA
 
 
 def test_a_sample_of_parquet_holds_no_lines():

@@ -11,7 +11,7 @@ from great_expectations.data_context import FileDataContext
 
 from pipelines.resources.validation import quiet, suite_columns
 
-MAX_ROWS = 1_000_000
+MAX_ROWS = 250_000
 """Pages show the first rows of a larger day; the blocking checks have looked at all of them."""
 
 

@@ -14,7 +14,8 @@ from pyarrow import fs
 from fleetopt.errors import InputError
 from fleetopt.ingest.stores import SCHEMES, check_url, file_system
 
-_ROW_GROUP_ROWS = 1 << 18
+_ROW_GROUP_ROWS = 1 << 16
+"""Polars reads several row groups ahead: with four times as many rows, looking at a day takes 0.3 GiB more."""
 _COMPRESSION_LEVEL = 1
 """Level 1 of zstd halves what LZ4 leaves of a day of requests, for a tenth more time; level 3 gives nothing more."""
 

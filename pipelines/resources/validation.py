@@ -14,7 +14,7 @@ from great_expectations.expectations.expectation_configuration import Expectatio
 
 from pipelines.resources.witness import Witness
 
-CHUNK_ROWS = 1_000_000
+CHUNK_ROWS = 1 << 19
 _MAX_EXAMPLES = 3
 _RESULT_FORMAT = {"result_format": "BASIC", "partial_unexpected_count": _MAX_EXAMPLES}
 

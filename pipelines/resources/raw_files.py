@@ -43,7 +43,8 @@ class FileState:
     first_reason : str, optional
         Why the first of the others could not be used.
     days : dict
-        ISO day -> fingerprint of what the file says of that day; empty for files that no other day looks at.
+        ISO day -> fingerprint of what the file says of that day; empty for files of one day that no
+        other looks at.
     defect : str, optional
         What is wrong with the file as a whole, in a sentence.
     """

@@ -4,16 +4,12 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import date, timedelta
-from pathlib import Path
-
-from pyarrow import fs
 
 from fleetopt.config import Source
-from fleetopt.errors import InputError
 from fleetopt.ingest import landing
 from fleetopt.ingest.days import local_dates
 from fleetopt.ingest.parts import PartsWriter
-from fleetopt.ingest.places import find_files, parse_place, shown_file
+from fleetopt.ingest.places import find_files, parse_place, shown_file, stamp
 from pipelines.resources.raw_files import FileState, RawFiles, RawPointer, tail_of
 from pipelines.resources.settings import Settings
 
@@ -123,20 +119,22 @@ class Landing:
         are compared by name only.
         """
         now = {
-            name: (_declaration(source), [_stamp(file_state(file)) for file in self.files(name, day)])
+            name: (declaration(source), [stamp_of(file_state(file)) for file in self.files(name, day)])
             for name, source in self.sources.items()
         }
         pointers = {name: self.raw.pointer(name, day) for name in self.sources}
         read = {
-            name: (known.declaration, [_stamp(state) for state in known.files if not state.is_next]) if known else None
+            name: (known.declaration, [stamp_of(state) for state in known.files if not state.is_next])
+            if known
+            else None
             for name, known in pointers.items()
         }
-        around = {name: self._changes_around(name, day, known) for name, known in pointers.items() if known}
+        around = {name: self.changes_around(name, day, known) for name, known in pointers.items() if known}
         if now == read and not any(around.values()):
             return None
         return hashlib.sha256(repr((sorted(now.items()), sorted(around.items()))).encode()).hexdigest()[:16]
 
-    def _changes_around(self, name: str, day: date, known: RawPointer) -> list[str]:
+    def changes_around(self, name: str, day: date, known: RawPointer) -> list[str]:
         """What the days beside a day have since been found to say of it: ids before midnight, requests logged later."""
         changes = []
         before, after = (self.raw.pointer(name, day + timedelta(days=shift)) for shift in (-1, 1))
@@ -195,7 +193,7 @@ class Landing:
                     source.is_dated and source.timezone == "UTC" and not landing.reads_next_date(name, source)
                 )
                 check_file(each.file, reading, holds_one_day=holds_one_day)
-                if _stamp(file_state(each.file)) != _stamp(state):
+                if stamp_of(file_state(each.file)) != stamp_of(state):
                     raise LandingChangedError(f"source {name}: {state.file} changed while it was read")
                 files.append(self._with_findings(name, state, reading))
             names, hashes = [state.file for state in files], [state.sha256 for state in files]
@@ -209,14 +207,15 @@ class Landing:
             raw_id=parts.directory.name,
             landing_digest=landing.landing_digest(list(zip(names, hashes, strict=True)), source),
             lines=parts.rows,
-            declaration=_declaration(source),
+            declaration=declaration(source),
             tail=tail_of(parts, day, timedelta(seconds=source.duplicate_horizon_s)) if has_ids or parts.notes else "",
             tail_before="" if has_ids else None,
             files=tuple(files),
         )
 
     def _with_findings(self, name: str, state: FileState, reading: landing.FileReading) -> FileState:
-        looked_at = landing.reads_next_date(name, self.sources[name])
+        source = self.sources[name]
+        looked_at = not source.is_dated or landing.reads_next_date(name, source)
         return replace(
             state,
             sha256=reading.sha256,
@@ -237,11 +236,12 @@ class Landing:
 
     def _raw_id(self, name: str, files: Sequence[str], hashes: Sequence[str], code_version: str) -> str:
         keyed = hashlib.blake2b(key=self.settings.hash_key, digest_size=20)
-        keyed.update(repr((_declaration(self.sources[name]), list(files), list(hashes), code_version)).encode())
+        keyed.update(repr((declaration(self.sources[name]), list(files), list(hashes), code_version)).encode())
         return keyed.hexdigest()
 
 
-def _declaration(source: Source) -> str:
+def declaration(source: Source) -> str:
+    """Hash what is declared of a source."""
     return hashlib.sha256(source.model_dump_json().encode()).hexdigest()
 
 
@@ -275,18 +275,7 @@ def check_file(file: str, reading: landing.FileReading, *, holds_one_day: bool) 
 
 def file_state(file: str) -> FileState:
     """Take the size and time of change of a landing file; over HTTP it has neither."""
-    shown = shown_file(file)
-    try:
-        if "://" not in file:
-            found = Path(file).stat()
-            return FileState(shown, found.st_size, found.st_mtime_ns)
-        if file.startswith(("s3://", "gs://")):
-            filesystem, path = fs.FileSystem.from_uri(file)
-            info = filesystem.get_file_info(path)
-            return FileState(shown, info.size, info.mtime_ns)
-    except OSError as error:
-        raise InputError(f"{shown}: cannot be read: {error.strerror or type(error).__name__}") from None
-    return FileState(shown, None, None)
+    return FileState(shown_file(file), *stamp(file))
 
 
 def _with_stamp(known: FileState, state: FileState) -> FileState:
@@ -294,5 +283,6 @@ def _with_stamp(known: FileState, state: FileState) -> FileState:
     return replace(known, mtime_ns=state.mtime_ns)
 
 
-def _stamp(state: FileState) -> tuple[str, int | None, int | None]:
+def stamp_of(state: FileState) -> tuple[str, int | None, int | None]:
+    """Return what tells that a file is as it was: its name, size and time of change."""
     return state.file, state.size, state.mtime_ns

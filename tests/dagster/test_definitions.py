@@ -1,6 +1,5 @@
 """The assembled project: it loads, its graph is guarded, and it is started when it should be."""
 
-import os
 from datetime import UTC, date, datetime
 
 import dagster as dg
@@ -110,37 +109,6 @@ def test_schedule_requests_the_day_before(project, instance):
     assert request.partition_key == "2026-01-09"
     assert schedule.cron_schedule == "0 3 * * *"
     assert schedule.default_status == dg.DefaultScheduleStatus.RUNNING
-
-
-def tick(project, instance):
-    sensor = project.defs.resolve_sensor_def("late_files")
-    context = dg.build_sensor_context(
-        instance=instance, definitions=project.defs, resources=dict(project.defs.resources)
-    )
-    return sensor.evaluate_tick(context)
-
-
-def test_sensor_requests_the_day_of_a_late_file(project, instance):
-    late = project.landing("agent", DAYS[1])
-    content = late.read_bytes()
-    late.unlink()
-    for day in DAYS[:2]:
-        project.ingest(day, instance)
-    assert tick(project, instance).run_requests == []
-    late.write_bytes(content)
-    (request,) = tick(project, instance).run_requests
-    assert request.partition_key == str(DAYS[1])
-    assert project.ingest(DAYS[1], instance).success
-    assert tick(project, instance).run_requests == []
-    os.utime(late, ns=(1, 1))
-    (again,) = tick(project, instance).run_requests
-    assert again.run_key != request.run_key
-
-
-def test_sensor_leaves_days_alone_that_were_never_ingested(project, instance):
-    result = tick(project, instance)
-    assert result.run_requests == []
-    assert result.skip_message
 
 
 def test_instance_is_in_the_data_directory(project, monkeypatch):

@@ -170,9 +170,7 @@ def test_data_behind_the_plan() -> None:
 
 def test_the_balance_is_summed_over_days() -> None:
     two_days = [*QUALITY, *({**row, "day": row["day"].replace(day=15)} for row in QUALITY)]
-    assert (
-        "azure-code 2023-11-15 to 2023-11-16 azure 17,638 17,634 0 0 4" in page("confirmed", quality=two_days).text
-    )
+    assert "azure-code 2023-11-15 to 2023-11-16 azure 17,638 17,634 0 0 4" in page("confirmed", quality=two_days).text
 
 
 def test_technical_details() -> None:

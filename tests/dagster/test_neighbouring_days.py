@@ -1,0 +1,127 @@
+"""What a day's records say of the days beside it: ids repeated across midnight, requests that finish after it."""
+
+import json
+from datetime import UTC, date, datetime, timedelta
+
+import pytest
+
+from assets.staging import stage_source
+from pipelines.resources.raw_files import RawFiles
+from pipelines.resources.settings import load_settings
+from pipelines.resources.sources import Landing
+
+DAYS = [date(2026, 1, 5), date(2026, 1, 6)]
+MIDNIGHT = datetime(2026, 1, 6, tzinfo=UTC)
+CONFIG = """
+[pipeline]
+first_day = 2026-01-05
+
+[source.calls]
+path = "landing/{date}.jsonl"
+format = "mapping"
+archetype = "chat"
+fleet = "assistant"
+duplicate_horizon_s = 60
+
+[source.calls.mapping]
+container = "jsonl"
+time = { path = "t" }
+prompt_tokens = ["in"]
+output_tokens = ["out"]
+
+[fleet.assistant]
+model = "llama-2-7b"
+slo_ttft_p99_s = 2.0
+profiles = ["a100-llama2-7b"]
+max_context_tokens = 65536
+"""
+
+
+class Calls:
+    """A source, and its requests: (seconds from midnight, id or duration)."""
+
+    def __init__(self, root, kind, horizon_s=60):
+        key = {"ids": 'request_id = ["x"]', "finish": 'time_is = "finish"\ne2e = { path = "x", unit = "s" }'}[kind]
+        config = CONFIG.replace("prompt_tokens =", f"{key}\nprompt_tokens =")
+        (root / "fleetopt.toml").write_text(config.replace("horizon_s = 60", f"horizon_s = {horizon_s}"))
+        self.root = root
+        settings = load_settings(root / "fleetopt.toml", root / "data")
+        self.landing = Landing(settings, RawFiles(settings.paths.raw))
+
+    def write(self, day, *requests):
+        path = self.root / "landing" / f"{day}.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        lines = (
+            {"t": (MIDNIGHT + timedelta(seconds=second)).isoformat(), "x": x, "in": i + 5, "out": i + 7}
+            for i, (second, x) in enumerate(requests)
+        )
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+    def ingest(self, day):
+        return self.landing.ingest("calls", day, "1")
+
+    def staged(self, day):
+        """Requests and duplicates of a day."""
+        writers = dict.fromkeys(("stg_requests", "unserved_requests", "quarantined_requests"), _Nowhere())
+        return stage_source(self.landing, "calls", day, writers).select("requests", "duplicates").row(0)
+
+
+class _Nowhere:
+    def write(self, rows):
+        pass
+
+
+@pytest.mark.parametrize("horizon_s", [60, 5])
+def test_an_id_is_told_again_after_midnight(tmp_path, horizon_s):
+    calls = Calls(tmp_path, "ids", horizon_s)
+    calls.write(DAYS[0], (-7200, "b"), (-10, "a"))
+    calls.write(DAYS[1], (5, "a"), (6, "b"), (7200, "c"))
+    for day in DAYS:
+        calls.ingest(day)
+    assert calls.staged(DAYS[0]) == (2, 0)
+    assert calls.staged(DAYS[1]) == ((2, 1) if horizon_s == 60 else (3, 0))
+
+
+def test_late_lines_before_midnight_make_the_next_day_out_of_date(tmp_path):
+    calls = Calls(tmp_path, "ids")
+    calls.write(DAYS[0], (-7200, "b"), (-10, "a"))
+    calls.write(DAYS[1], (5, "a"), (6, "b"), (7200, "c"))
+    first = [calls.ingest(day) for day in DAYS][1]
+    assert [calls.landing.changed_state(day) for day in DAYS] == [None, None]
+
+    calls.write(DAYS[0], (-7200, "b"), (-10, "a"), (-5000, "d"))
+    calls.ingest(DAYS[0])
+    assert calls.landing.changed_state(DAYS[1]) is None  # nothing that it could repeat
+
+    calls.write(DAYS[0], (-7200, "b"), (-10, "a"), (-5000, "d"), (-3, "b"))
+    calls.ingest(DAYS[0])
+    assert calls.landing.changed_state(DAYS[0]) is None
+    assert calls.landing.changed_state(DAYS[1]) is not None
+    second = calls.ingest(DAYS[1])
+    assert (second.raw_id, second.state != first.state) == (first.raw_id, True)
+    assert calls.landing.changed_state(DAYS[1]) is None
+    assert calls.staged(DAYS[1]) == (1, 2)
+
+
+def test_a_day_is_out_of_date_when_the_next_file_is_found_to_hold_its_requests(tmp_path):
+    calls = Calls(tmp_path, "finish")
+    calls.write(DAYS[0], (-5000, 10))
+    calls.ingest(DAYS[0])
+    calls.write(DAYS[1], (5, 20), (500, 20))
+    assert calls.landing.changed_state(DAYS[0]) is None
+    calls.ingest(DAYS[1])
+    assert calls.landing.changed_state(DAYS[0]) is not None
+    assert calls.ingest(DAYS[0]).lines == 2
+    assert calls.landing.changed_state(DAYS[0]) is None
+
+    calls.write(DAYS[1], (5, 20), (500, 20), (600, 20))
+    calls.ingest(DAYS[1])
+    assert calls.landing.changed_state(DAYS[0]) is None, "the next file grew, but not by requests of this day"
+    assert [calls.staged(day) for day in DAYS] == [(2, 0), (2, 0)]
+
+
+def test_the_next_file_may_be_missing(tmp_path):
+    calls = Calls(tmp_path, "finish")
+    calls.write(DAYS[0], (-5000, 10))
+    assert [state.is_next for state in calls.ingest(DAYS[0]).files] == [False]
+    assert calls.landing.missing_files(DAYS[0]) == {}

@@ -23,6 +23,7 @@ GOOD = {
         "output_tokens": 2,
         "file": "a.csv",
         "line_number": 2,
+        "record_number": 1,
     },
     "out_length_cdf": {
         "archetype": "chat",
@@ -78,6 +79,8 @@ GOOD = {
 BAD = [
     ("stg_requests", {"prompt_tokens": 0}),
     ("stg_requests", {"source": "undeclared"}),
+    ("stg_requests", {"cached_tokens": 11}),
+    ("stg_requests", {"queue_s": -0.1}),
     ("stg_requests", {"arrival_time": datetime(2026, 1, 6, tzinfo=UTC)}),
     ("out_length_cdf", {"fraction_lower": 0.55}),
     ("out_length_cdf", {"fraction": 1.5}),

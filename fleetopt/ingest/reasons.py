@@ -8,7 +8,7 @@ REASONS: dict[str, str] = {
     "not_utf8": "The line is not valid UTF-8.",
     "no_header": "No line above this one names the columns that the format needs.",
     "wrong_field_count": "The line has more or fewer fields than the header above it.",
-    "bad_quotes": "A quoted field is never closed.",
+    "bad_quotes": "A quote stands inside a field, or is never closed.",
     "not_json": "The line is not one JSON value (NaN and Infinity are not JSON), or nested more than 512 deep.",
     "not_an_object": "The line is JSON, but not an object.",
     "repeated_field": "A field that the format needs is named twice, so it is not known which one counts.",

@@ -12,6 +12,5 @@ In the order of the argument:
   accounting of arXiv 2603.16514; `answer` holds all of it together;
 * proof: `peak` (the planned stream), `trials` (one pool in the simulator), `verification` (the replicas that it
   confirms), `undercut` (what to simulate next), `proof` (evidence on the fleet), `work_floor` (the least that any fleet
-  needs), `recommend` (all of it);
-* `compiled`: how the kernels of all this are compiled.
+  needs), `recommend` (all of it).
 """

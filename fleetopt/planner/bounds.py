@@ -28,7 +28,7 @@ A small relative slack covers the rounding of the sums.
 import numpy as np
 from scipy import special
 
-from fleetopt.planner.compiled import compiled
+from fleetopt.compiled import compiled
 from fleetopt.planner.moments import (
     DECODE_S,
     ITERATIONS,

@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from fleetopt.compiled import compiled
 from fleetopt.planner.bounds import INFEASIBLE, least_loaded, replica_limits
-from fleetopt.planner.compiled import compiled
 from fleetopt.planner.engine import most_sequences
 from fleetopt.planner.moments import (
     MOMENTS,

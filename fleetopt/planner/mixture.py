@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fleetopt.planner.compiled import compiled
+from fleetopt.compiled import compiled
 from fleetopt.workload.lengths import JointLengths
 
 _FORGIVEN_TOKENS = 1e-6

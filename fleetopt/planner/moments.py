@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from fleetopt.planner.compiled import compiled
+from fleetopt.compiled import compiled
 from fleetopt.planner.mixture import band_end
 from fleetopt.profiles import GpuProfile
 

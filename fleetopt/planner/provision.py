@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fleetopt.planner.compiled import compiled
+from fleetopt.compiled import compiled
 from fleetopt.planner.problem import Offer, Problem
 
 _SLACK = 1e-12

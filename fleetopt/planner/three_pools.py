@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from fleetopt.compiled import compiled
 from fleetopt.planner.bounds import least_by_budget, least_loaded
 from fleetopt.planner.cells import (
     EQUAL_USD,
@@ -16,7 +17,6 @@ from fleetopt.planner.cells import (
     set_pool,
     shape_of,
 )
-from fleetopt.planner.compiled import compiled
 from fleetopt.planner.mixture import band_end
 from fleetopt.planner.moments import MOMENTS, REQUESTS, add_compressed, add_left, request_moments
 from fleetopt.planner.provision import fleet_price

@@ -195,9 +195,9 @@ def request_work(
     lengths[0], lengths[1], lengths[2] = weight, prompt_tokens, output_tokens
     chunk_tokens = min(profile.max_chunk_tokens, profile.max_batched_tokens)
     base_s = max(profile.base_s, _SHORTEST_BASE_S)
-    record = np.array([(0, chunk_tokens, 0, base_s, *_OF_PROFILE(profile), *_NOT_MEASURED)], WORK)
+    record = np.array([(chunk_tokens, 0, base_s, *_OF_PROFILE(profile), *_NOT_MEASURED)], WORK)
     prompts, outputs, joint = measure(record, lengths, -special.ndtri(kv_overflow_probability))
-    _, _, slots, *values = record[0].item()
+    _, slots, *values = record[0].item()
     return RequestWork(
         profile=profile,
         chunk_tokens=chunk_tokens,

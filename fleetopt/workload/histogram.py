@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-from numba import njit
 
 from fleetopt import schemas
+from fleetopt.compiled import compiled
 
 LEADING_BITS = 6
 """Binary digits that a bin keeps: lengths below ``2**6`` are exact, a bin above is at most 1/32 of its length wide."""
@@ -184,7 +184,7 @@ def _cells_of(hour: int, prompt: np.ndarray, output: np.ndarray) -> np.ndarray:
     return np.vstack([code, by_cell[filled].T])
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _sum_lengths(prompt: np.ndarray, output: np.ndarray, sums: np.ndarray) -> None:
     for i in range(len(prompt)):
         cell = sums[_bin(prompt[i]), _bin(output[i])]
@@ -193,7 +193,7 @@ def _sum_lengths(prompt: np.ndarray, output: np.ndarray, sums: np.ndarray) -> No
         cell[2] += output[i]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _bin(tokens: int) -> int:
     """Number of the bin that holds a length: bins are numbered from 0 without gaps, 32 for each power of two from 64.
 

@@ -1,11 +1,9 @@
 """Where the wanted fields of CSV records stand."""
 
-# mypy: ignore-errors
-# Numba infers the types.
-
 import numpy as np
 from numba import njit
 
+from fleetopt.compiled import compiled
 from fleetopt.ingest.fields import ESCAPED, MISSING, NULL, TEXT
 from fleetopt.ingest.kernels.words import ONES, every_zero_byte, find_byte, first_bytes, last_word, lowest, word_at
 from fleetopt.ingest.records import FAULT_CODE
@@ -46,7 +44,7 @@ def _is_field(data, start, stop, delimiter):
     return True
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def find_names(data, name, delimiter):
     """Places of a name that may be a whole field of CSV, int64[n].
 
@@ -68,7 +66,7 @@ def find_names(data, name, delimiter):
     return np.array(places, np.int64)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def find_fields(data, start, end, fault, rows, delimiter, slots, starts, ends, kinds):
     """Find the wanted fields of records without quotes.
 
@@ -153,7 +151,7 @@ def _find_quoted(data, i, start, stop, delimiter, slots, starts, ends, kinds):
         place += 1
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def find_quoted_fields(data, start, end, fault, rows, delimiter, slots, starts, ends, kinds):
     """Do what :func:`find_fields` does for records whose fields may be quoted."""
     for i in range(rows[0], rows[1]):

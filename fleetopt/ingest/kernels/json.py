@@ -8,14 +8,13 @@ what no path leads into is only checked.
 All state is one record of fixed size, which helpers get as a pointer: passing arrays took nine tenths of the time.
 """
 
-# mypy: ignore-errors
-# Numba infers the types, and NumPy's stubs do not know the fields of a record.
-
 from typing import Final
 
 import numpy as np
 from numba import njit
 
+from fleetopt.borrowing import borrowed
+from fleetopt.compiled import compiled
 from fleetopt.ingest.fields import ESCAPED, MISSING, NESTED, TEXT
 from fleetopt.ingest.kernels.json_grammar import (
     ARRAY,
@@ -36,7 +35,6 @@ from fleetopt.ingest.kernels.json_grammar import (
     hex4,
 )
 from fleetopt.ingest.records import FAULT_CODE
-from fleetopt.simulator.kernels.borrowing import borrowed
 
 MAX_PATHS: Final = 128
 MAX_PATH_BYTES: Final = 256
@@ -76,7 +74,7 @@ _REPEATED_FIELD: Final = FAULT_CODE["repeated_field"]
 _NOWHERE, _HERE, _DEEPER = range(3)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def find_json_fields(owned_data, start, end, walks, found_start, found_end, kind, fault):
     """Find the wanted fields of every record without a fault, and the faults of the others.
 

@@ -4,9 +4,6 @@ Every function takes the bytes, a position and the end of the record, and return
 for, or `INVALID`.
 """
 
-# mypy: ignore-errors
-# Numba infers the types.
-
 from typing import Final
 
 import numpy as np

@@ -1,11 +1,9 @@
 """Where lines and records of CSV stand in bytes, what is wrong with their bytes, and their hashes."""
 
-# mypy: ignore-errors
-# Numba infers the types.
-
 import numpy as np
 from numba import njit
 
+from fleetopt.compiled import compiled
 from fleetopt.ingest.kernels.siphash import add_word, begin, finish, siphash
 from fleetopt.ingest.kernels.words import HIGHS, ONES, find_byte, first_bytes, last_word, lowest, word_at, zero_bytes
 from fleetopt.ingest.records import FAULT_CODE
@@ -16,7 +14,7 @@ _NUL_BYTE, _NOT_UTF8, _BAD_QUOTES = FAULT_CODE["nul_byte"], FAULT_CODE["not_utf8
 _GOOD, _BAD, _UNDECIDED = 0, 1, 2
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def count_line_ends(data):
     """How many line feeds there are, and the place behind the last one (0 if there is none)."""
     count = 0
@@ -101,7 +99,7 @@ def _read_to_line_end(data, first, key_0, key_1):
     return find_byte(data, place, data.size, _LINE_FEED), v0, v1, v2, v3, word, any_bit, any_zero
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def split_lines(data, key_0, key_1, start, end, line, high, low, fault):
     """Find the lines that are not blank, hash them and look at their bytes, in one pass.
 
@@ -227,7 +225,7 @@ def _next_record(data, start, delimiter, longest, is_last):
     return _BAD, _without_return(data, start, line_end), line_end + 1
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def decided_records(data, delimiter, longest, is_last):
     """Bytes of the records of CSV at the beginning that no later byte can change; blank lines are passed.
 
@@ -242,7 +240,7 @@ def decided_records(data, delimiter, longest, is_last):
     return place
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def split_quoted(data, delimiter, longest, key_0, key_1, start, end, line, high, low, fault):
     """Do what :func:`split_lines` does for records of CSV with quotes, of decided bytes that end with a line end.
 

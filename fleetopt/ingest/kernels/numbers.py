@@ -1,10 +1,9 @@
 """Numbers as text: counts and decimals, exactly and without Python objects."""
 
-# mypy: ignore-errors
-# Numba infers the types.
-
 import numpy as np
 from numba import njit
+
+from fleetopt.compiled import compiled
 
 READ, ABSENT, UNREADABLE, BELOW_ZERO, ZERO, TOO_LARGE = range(6)
 """What became of a value."""
@@ -44,7 +43,7 @@ def _count(data, start, stop, limit):
     return READ, total
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def read_counts(data, start, end, kind, is_text_allowed, limit, value, found):
     """Read plain decimal integers.
 
@@ -123,7 +122,7 @@ def _decimal(data, start, stop, shift, limit):
     return READ, -total if is_negative else total
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def read_decimals(data, start, end, kind, is_text_allowed, shift, limit, value, found):
     """Read decimals such as -1.5 or 1e-05 as ``value = trunc(decimal * 10**shift)``, by the digits: nothing is rounded.
 

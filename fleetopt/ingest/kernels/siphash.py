@@ -4,12 +4,10 @@ J.-P. Aumasson and D. J. Bernstein (2012), SipHash: a fast short-input PRF; the 
 reference code.
 """
 
-# mypy: ignore-errors
-# Numba infers the types.
-
 import numpy as np
 from numba import njit
 
+from fleetopt.compiled import compiled
 from fleetopt.ingest.kernels.words import last_word, word_at
 
 _INITIAL = (
@@ -79,7 +77,7 @@ def siphash(data, start, stop, key_0, key_1):
     return finish(v0, v1, v2, v3, last_word(data, place, stop), stop - start)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def hash_records(data, start, end, key_0, key_1, high, low):
     """Hash ``data[start[i]:end[i]]`` into ``high[i]`` and ``low[i]``, uint64."""
     for i in range(start.size):

@@ -1,10 +1,9 @@
 """Times as text, and clocks that start again."""
 
-# mypy: ignore-errors
-# Numba infers the types.
-
 import numpy as np
 from numba import njit
+
+from fleetopt.compiled import compiled
 
 READ, ABSENT, UNREADABLE = range(3)
 """What became of a value; the same numbers as those of `fleetopt.ingest.kernels.numbers`."""
@@ -153,7 +152,7 @@ def _time(data, place, stop, days):
     return is_time, days * _DAY_US + (second - offset * 60) * _SECOND_US + fraction_us, is_local
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def read_iso_times(data, start, end, kind, time_us, is_local, found):
     """Read times such as 2023-11-16 18:15:46.6805900 or 2025-05-01T01:31:14Z.
 
@@ -188,7 +187,7 @@ def read_iso_times(data, start, end, kind, time_us, is_local, found):
     return n_local
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def follow_clock(time_us, is_known, restart_us, starts_us, latest_us, state, moved_us):
     """Move the times of a clock that starts again to where its segments stand.
 

@@ -1,10 +1,9 @@
 """Which of a record's fields holds a value, and which values there are."""
 
-# mypy: ignore-errors
-# Numba infers the types.
-
 import numpy as np
 from numba import njit
+
+from fleetopt.compiled import compiled
 
 _MISSING, _NULL, _TEXT, _NESTED = 0, 1, 2, 7
 
@@ -26,7 +25,7 @@ def _is_one_of(data, start, end, listed, listed_end):
     return False
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def first_held(data, start, end, kind, rows, nulls, nulls_end, held_start, held_end, held_kind):
     """Take of each record the first of some fields that holds a value: not null, not empty, nor a word for null.
 
@@ -50,7 +49,7 @@ def first_held(data, start, end, kind, rows, nulls, nulls_end, held_start, held_
             break
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def gather_bytes(data, start, end, offsets, gathered):
     """Copy stretches of bytes one after the other; ``offsets`` (int64[n + 1]) says where they are to stand."""
     for i in range(start.size):
@@ -58,7 +57,7 @@ def gather_bytes(data, start, end, offsets, gathered):
             gathered[offsets[i] + k] = data[start[i] + k]
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def find_distinct(high, low, is_held, table, code, first):
     """Number the distinct 128-bit hashes in the order in which they are met, from 1; 0 where there is no value.
 

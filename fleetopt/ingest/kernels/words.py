@@ -1,8 +1,5 @@
 """Eight bytes at a time: a word of bytes, and which of its bytes are equal to one."""
 
-# mypy: ignore-errors
-# Numba infers the types.
-
 import numpy as np
 from numba import njit
 

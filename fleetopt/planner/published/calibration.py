@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numba import njit
 
+from fleetopt.compiled import compiled
 from fleetopt.planner.published.gpu import REFERENCE_CONTEXT_TOKENS, PublishedGpu
 
 _SAMPLES, _SEED = 3000, 42
@@ -94,7 +94,7 @@ def _words() -> np.ndarray:
     return np.array([generator.getrandbits(32) for _ in range(_WORDS)], dtype=np.uint64)
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def _draw(
     words: np.ndarray, tokens: np.ndarray, fractions: np.ndarray, sizes: np.ndarray, figures: np.ndarray
 ) -> tuple[float, float, float]:

@@ -5,5 +5,5 @@ what it holds, ``response`` how its requests excite each other; ``routing`` how 
 holds; ``equilibrium`` puts these together; ``found`` says what an arrival finds, ``transforms`` add times up, ``gate``
 and ``ttft`` are the time to first token. ``records`` is what they all stand on.
 
-Entries are the functions with ``cache=True``. A slow model of the same formulas, in plain NumPy, is in the tests.
+Entries are the ``compiled`` functions. A slow model of the same formulas, in plain NumPy, is in the tests.
 """

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from fleetopt.compiled import compiled
 from fleetopt.queueing.kernels.records import TINY, Mixture
 from fleetopt.queueing.kernels.replica import chunk_beside, finish_rps, mean_chunks, replica_speed, tokens_beside
 from fleetopt.queueing.kernels.response import fluctuation, tabulate_response
@@ -42,7 +43,7 @@ class _Held(NamedTuple):
     decode_variance_s2: float
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def find_state(work, prompts, speed, capacity, response, arrival_rate_rps, replicas, state):
     """Fill in the equilibrium of a pool under Poisson arrivals and the least-loaded router, if it has one.
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from fleetopt.compiled import compiled
 from fleetopt.queueing.kernels.records import FOUND, TINY, Mixture
 from fleetopt.queueing.kernels.replica import (
     iteration_s,
@@ -50,7 +51,7 @@ def gamma_values(variation, normal, weights):
     return values / (weights * values).sum()
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def find_found(work, prompts, speed, capacity, response, states, occupancy, arrival_rate_rps, replicas):
     """What arrivals at busy replicas find, for decode steps that are short, typical and long.
 

@@ -6,6 +6,8 @@
 import numpy as np
 from numba import njit
 
+from fleetopt.compiled import compiled
+
 _BODY_POINTS, _POINTS_PER_DECADE = 100, 50
 _JOINT_PROMPT, _JOINT_OUTPUT = (10, 4), (8, 3)
 _DECADES = 6
@@ -22,7 +24,7 @@ def _tail(points_per_decade):
 _TAIL, _PROMPT_TAIL, _OUTPUT_TAIL = (_tail(n) for n in (_POINTS_PER_DECADE, _JOINT_PROMPT[1], _JOINT_OUTPUT[1]))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def measure(work, lengths, overflow_quantile):
     """Fill in the moments of a mixture and condense it.
 
@@ -221,7 +223,7 @@ def ascending(values):
     return order
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def unloaded_ttft_quantile_s(works, prompts, probability):
     """Quantile of the time to first token on an idle replica, s: lines between the middles of the prompts' shares."""
     before, last_s, last_middle = 0.0, 0.0, 0.0

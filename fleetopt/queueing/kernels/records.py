@@ -1,19 +1,11 @@
 """The records that the kernels work on, which the caller allocates."""
 
-from hashlib import sha256
-from importlib.resources import files
 from typing import NamedTuple
 
 import numpy as np
 
 SHORTEST_S = 1e-9
 TINY = 1e-300
-
-_SOURCES = sha256(
-    b"".join(part.read_bytes() for part in sorted(files(__package__).iterdir(), key=str) if part.name.endswith(".py"))
-)
-"""Numba keeps compiled code by the file of the outermost function and by the types of its arguments, and does not see a
-change in another file. So a field of the type tells what the code is compiled from."""
 
 PROFILE_FIELDS = (
     "base_s",
@@ -48,7 +40,6 @@ WORK_FIELDS = (
 
 WORK = np.dtype(
     [
-        (f"compiled_from_{_SOURCES.hexdigest()[:16]}", np.int8),
         ("chunk_tokens", np.int64),
         ("slots", np.int64),
         *((name, np.float64) for name in (*PROFILE_FIELDS, *WORK_FIELDS)),

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from fleetopt.compiled import compiled
 from fleetopt.queueing.kernels.records import SHORTEST_S, TINY
 
 WAITING_BEYOND_SLOTS = 64
@@ -61,7 +62,7 @@ def chunk_beside(work, decoding):
     return min(float(work.chunk_tokens), tokens_beside(work, decoding))
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def tabulate_speed(works, prompts):
     """float64[3, slots + 1]: ``alone``, ``at_once`` and ``prefill_s`` of a ``Speed``, which no decode step changes."""
     work = works[0]
@@ -150,7 +151,7 @@ def weigh_queue(work, speed, present, open_share, open_rate_rps, weight):
     return total, finishing, weight.size
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def fill_capacity(works, speed, capacity, first):
     """Fill in the columns from ``first`` on that are nan: what a replica does while so many requests are present.
 

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from fleetopt.compiled import compiled
+
 _LOWEST_CYCLES = 0.003
 """Lowest frequency, in radians per longest residence, at most; the highest is half a turn per iteration."""
 _PER_OCTAVE = 3
@@ -38,7 +40,7 @@ class Fluctuation(NamedTuple):
     decode_variance: float
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def tabulate_response(work, joint):
     """Spectra of what a request does to its replica, over the clock that ticks once an iteration.
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from fleetopt.compiled import compiled
 from fleetopt.queueing.kernels.equilibrium import settle
 from fleetopt.queueing.kernels.found import found_busy
 from fleetopt.queueing.kernels.gate import Gate, add_gated, is_gated, shared_by_gated
@@ -47,7 +48,7 @@ class Loads(NamedTuple):
     slot_load: float
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def assess(work, prompts, speed, capacity, response, states, arrival_rate_rps, replicas, time_s):
     """Late first tokens and loads of a pool; see ``Loads``.
 
@@ -65,7 +66,7 @@ def assess(work, prompts, speed, capacity, response, states, arrival_rate_rps, r
     return Loads(late, states[0].budget_load, states[0].prefill_load, states[0].running / work[0].slots)
 
 
-@njit(cache=True, nogil=True, error_model="numpy")
+@compiled(error_model="numpy")
 def ttft_masses(work, prompts, found, queue, idle, rate, end_s):
     """float64[POINTS], masses of the time to first token on a grid that ends at ``end_s``; see ``ttft_distribution``.
 

@@ -6,7 +6,8 @@
 import numpy as np
 from numba import njit
 
-from fleetopt.simulator.kernels.borrowing import borrowed
+from fleetopt.borrowing import borrowed
+from fleetopt.compiled import compiled
 from fleetopt.simulator.kernels.outages import take_outages
 from fleetopt.simulator.kernels.queues import schedule_end
 from fleetopt.simulator.kernels.records import DECODES, DOWN, State
@@ -14,7 +15,7 @@ from fleetopt.simulator.kernels.router import deliver, is_accepted
 from fleetopt.simulator.kernels.stretches import end_stretch, look_ahead, start_stretch
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def run_fleet(owned, until_s):
     """Run until nothing is left to happen up to and at ``until_s``; call it again to go on.
 
@@ -77,7 +78,7 @@ def _end_due(now, is_alone, state):
     return n_ready
 
 
-@njit(cache=True, nogil=True)
+@compiled()
 def sample_replicas(now, state, running, waiting, kv_blocks):
     """Write what every replica runs, has waiting and holds at this moment: int64[replicas] each."""
     for index in range(state.replicas.size):

@@ -1,7 +1,5 @@
 """The records that the kernel works on: one array of each, which the caller allocates and nothing else owns."""
 
-from hashlib import sha256
-from importlib.resources import files
 from typing import NamedTuple
 
 import numpy as np
@@ -16,15 +14,8 @@ DECODES, CHUNKS, IN_ORDER = 0, 1, 2
 SLOT_BITS = 28
 SLOT_MASK = (1 << SLOT_BITS) - 1
 
-_SOURCES = sha256(
-    b"".join(part.read_bytes() for part in sorted(files(__package__).iterdir(), key=str) if part.name.endswith(".py"))
-)
-"""Numba keeps compiled code by the file of the outermost function and by the types of its arguments, and does not see a
-change in another file. So a field of the type tells what the code is compiled from."""
-
 FLEET = np.dtype(
     [
-        (f"compiled_from_{_SOURCES.hexdigest()[:16]}", np.int8),
         ("pool_choice", np.int64),  # ANY_POOL, BY_LENGTH or SPILL_OVER
         ("balancer", np.int64),
         ("spill_waiting", np.int64),

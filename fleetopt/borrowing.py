@@ -1,6 +1,4 @@
-"""Arrays to which no references are counted: counting took two thirds of the time of the event loop."""
-
-# mypy: ignore-errors
+"""Arrays to which no references are counted: counting took two thirds of the time of the simulator's event loop."""
 
 from numba.core import cgutils
 from numba.extending import intrinsic, overload

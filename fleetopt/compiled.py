@@ -68,11 +68,12 @@ def _parts(module: str) -> set[str]:
 @cache
 def _read(module: str) -> tuple[bytes, frozenset[str]]:
     """Hash of a module, and the names that it imports from the package; nothing if it is none of its modules."""
-    place = module.removeprefix(__package__).replace(".", "/").strip("/")
-    files_of = (_PACKAGE.joinpath(f"{place}.py"), _PACKAGE.joinpath(place, "__init__.py"))
-    content = next((file.read_bytes() for file in files_of if file.is_file()), None)
-    if content is None or not module.startswith(__package__):
+    package, _, place = module.replace(".", "/").partition("/")
+    places = (_PACKAGE.joinpath(f"{place}.py"), _PACKAGE.joinpath(place, "__init__.py"))
+    file = next((file for file in places if file.is_file()), None)
+    if file is None or package != __package__:
         return b"", frozenset()
+    content = file.read_bytes()
     found: set[str] = set()
     for source, names in _IMPORT.findall(content.decode()):
         found |= {source, *(f"{source}.{name}" for name in re.findall(r"\w+", names))}

@@ -134,10 +134,9 @@ def imported(file: Path) -> Iterator[str]:
             yield from (f"{node.module}.{name.name}" for name in node.names)
         elif isinstance(node, ast.Import):
             yield from (name.name for name in node.names if name.name.split(".")[0] == "fleetopt")
-        is_skipped = isinstance(node, ast.FunctionDef) or (
-            isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node)
-        )
-        todo += [] if is_skipped else list(ast.iter_child_nodes(node))
+        is_for_types = isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
+        if not is_for_types and not isinstance(node, ast.FunctionDef):
+            todo += ast.iter_child_nodes(node)
 
 
 def kernels() -> list[str]:

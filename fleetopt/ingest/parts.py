@@ -1,8 +1,8 @@
 """The records of a source and day as Parquet files: written once, whole or not at all, and read in slices of time.
 
-Files of about a million rows, each sorted by arrival time, hold the records; of a day in order they follow each other,
-and of any other day each spans what its records span. Row groups are small, so that a slice of time reads little more
-than its rows. A column that has one value throughout a file is not stored in it, but in the description beside it.
+Files of about half a million rows, each sorted by arrival time, hold the records; of a day in order they follow each
+other, and of any other day each spans what its records span. Row groups are small, so that a slice of time reads little
+more than its rows. A column that has one value throughout a file is not stored in it, but in the description beside it.
 """
 
 import fcntl
@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -38,9 +39,9 @@ NOTE_SCHEMA: Final = pl.Schema(
 )
 """What a line says of a request by its key: that it is the parent of another, or which traffic class it is of."""
 
-PART_ROWS: Final = 1 << 20
+PART_ROWS: Final = 1 << 19
 """Rows of a part: enough that parts are few, and little enough to sort in memory."""
-SLICE_ROWS: Final = 1_500_000
+SLICE_ROWS: Final = 750_000
 """Rows of a slice, unless told otherwise."""
 
 _PART_TEXT_BYTES: Final = 128 << 20
@@ -213,6 +214,9 @@ class PartsWriter:
         self._text_bytes = 0
         self._minutes: dict[int, int] = {}
         self._untimed = 0
+        # Parts are written beside what makes the next rows, one at a time.
+        self._thread = ThreadPoolExecutor(1)
+        self._writing: Future[None] | None = None
 
     def __enter__(self) -> Self:
         self._place.mkdir(parents=True, exist_ok=True)
@@ -223,6 +227,7 @@ class PartsWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._thread.shutdown()
         shutil.rmtree(self._directory, ignore_errors=True)
         _lock_file(self._directory).unlink(missing_ok=True)
         os.close(self._lock)
@@ -242,6 +247,7 @@ class PartsWriter:
         """Give the directory its name; where one of that name is already, that one counts."""
         for kind in self._held:
             self._flush(kind)
+        self._await()
         parts = Parts(
             self._place / name, tuple(self._files["part"]), tuple(self._files["note"]), self._minutes, self._untimed
         )
@@ -263,8 +269,16 @@ class PartsWriter:
     def _flush(self, kind: str) -> None:
         held, self._held[kind] = self._held[kind], []
         self._text_bytes = 0
-        if not held:
-            return
+        self._await()
+        if held:
+            self._writing = self._thread.submit(self._sort_and_write, kind, held)
+
+    def _await(self) -> None:
+        if self._writing is not None:
+            self._writing.result()
+            self._writing = None
+
+    def _sort_and_write(self, kind: str, held: list[pl.DataFrame]) -> None:
         frame = pl.concat(held)
         time = frame.columns[frame.dtypes.index(UTC_MICROSECONDS)]
         if frame[time].null_count():

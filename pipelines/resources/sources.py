@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date, timedelta
 
@@ -186,13 +187,12 @@ class Landing:
     ) -> RawPointer:
         source = self.sources[name]
         files = []
-        with PartsWriter(self.raw.directory(name, day)) as writer:
+        holds_one_day = source.is_dated and source.timezone == "UTC" and not landing.reads_next_date(name, source)
+        with PartsWriter(self.raw.directory(name, day)) as writer, ThreadPoolExecutor(1) as beside:
             for each, state in zip(found, states, strict=True):
+                counting = beside.submit(landing.count_again, each.file)
                 reading = landing.read_file(each, name, source, hash_key=self.settings.hash_key, day=day, writer=writer)
-                holds_one_day = (
-                    source.is_dated and source.timezone == "UTC" and not landing.reads_next_date(name, source)
-                )
-                check_file(each.file, reading, holds_one_day=holds_one_day)
+                check_reading(state.file, reading, counting.result(), holds_one_day=holds_one_day)
                 if stamp_of(file_state(each.file)) != stamp_of(state):
                     raise LandingChangedError(f"source {name}: {state.file} changed while it was read")
                 files.append(self._with_findings(name, state, reading))
@@ -245,30 +245,31 @@ def declaration(source: Source) -> str:
     return hashlib.sha256(source.model_dump_json().encode()).hexdigest()
 
 
-def check_file(file: str, reading: landing.FileReading, *, holds_one_day: bool) -> None:
+def check_reading(shown: str, reading: landing.FileReading, counted: tuple[int, str], *, holds_one_day: bool) -> None:
     """Compare what was read with a count of the file's lines that shares no code with the parser.
 
     Parameters
     ----------
-    file : str
-        A name from `Landing.files`.
+    shown : str
+        The file's name for messages.
     reading : FileReading
         What the parser found.
+    counted : tuple
+        What `fleetopt.ingest.landing.count_again` found.
     holds_one_day : bool
         Whether every record of the file belongs to the day that was asked for.
 
     Raises
     ------
     LandingChangedError
-        The file is another one now.
+        They saw different files.
     LinesLostError
     """
-    counted, sha256 = landing.count_again(file)
-    shown = shown_file(file)
+    lines, sha256 = counted
     if sha256 != reading.sha256:
         raise LandingChangedError(f"{shown} changed while it was read")
-    if counted != reading.lines:
-        raise LinesLostError(f"{shown}: {counted} lines were counted, {reading.lines} were parsed")
+    if lines != reading.lines:
+        raise LinesLostError(f"{shown}: {lines} lines were counted, {reading.lines} were parsed")
     if reading.rows > reading.records or (holds_one_day and reading.rows != reading.records):
         raise LinesLostError(f"{shown}: {reading.records} records were parsed, {reading.rows} rows are of this day")
 

@@ -40,6 +40,9 @@ class Pipeline(_Section):
     tables : str
         Where the tables are: a directory (``{data}`` stands for the data directory, relative paths start at the
         configuration file) or a URL of an object store: ``s3://``, ``gs://``, ``abfss://``.
+    keep_request_days : int, optional
+        Days that single requests are kept, the raw layer included; ``fleetopt forget --expired`` deletes older ones.
+        Default: for ever.
     """
 
     first_day: date
@@ -48,6 +51,7 @@ class Pipeline(_Section):
     max_quarantined_fraction: Fraction = 0.01
     seed: int = Field(default=20260316, ge=0)
     tables: str = Field(default="{data}/tables", min_length=1)
+    keep_request_days: int | None = Field(default=None, gt=0)
 
 
 class Source(_Section):

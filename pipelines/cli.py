@@ -1,11 +1,11 @@
-"""The commands that need the pipeline: `fleetopt nightly`, `demo`, `ui`, on top of those of the library."""
+"""The commands that need the pipeline: `fleetopt nightly`, `demo`, `forget`, `ui`, on top of those of the library."""
 
 import json
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -59,6 +59,43 @@ def demo(data: DataOption = None) -> None:
 
 
 @app.command()
+def forget(
+    day: Annotated[str | None, typer.Option(help="This UTC day, as 2023-11-16.", show_default=False)] = None,
+    before: Annotated[str | None, typer.Option(help="All UTC days before this one.", show_default=False)] = None,
+    expired: Annotated[
+        bool, typer.Option("--expired", help="All days older than pipeline.keep_request_days of the configuration.")
+    ] = False,
+    source: Annotated[str | None, typer.Option(help="Of this source only.", show_default=False)] = None,
+    tenant: Annotated[
+        str | None, typer.Option(help="Of this tenant only, named as in the logs.", show_default=False)
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be deleted.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete without asking.")] = False,
+    config: ConfigOption = None,
+    data: DataOption = None,
+) -> None:
+    """Delete requests of days, of a source or of a tenant for good.
+
+    Deletes their rows from the raw layer and all tables, with what earlier versions of these days held. They do not
+    come back when their logs are read again: forgotten.json in the data directory lists what was forgotten. Log files
+    are never touched: delete them yourself. Counts and plans stay; they name nobody. Lines that could not be used
+    have no tenant; delete their day.
+    """
+    from pipelines.forgetting import Forgetting, shown_held
+
+    settings = _settings(config, data)
+    forgetting = Forgetting(settings, _selection(settings, day, before, expired, source, tenant))
+    held = forgetting.held()
+    print(shown_held(held))
+    if dry_run:
+        return
+    if not yes:
+        typer.confirm("Delete them for good?", abort=True)
+    forgetting.forget()
+    print("Deleted. The log files are as they were: delete them where they are, too.")
+
+
+@app.command()
 def ui(
     config: ConfigOption = None,
     data: DataOption = None,
@@ -92,13 +129,39 @@ def _settings(config: Path | None, data: Path | None) -> Any:
     return settings
 
 
-def _parse_day(text: str | None) -> date | None:
+def _parse_day(text: str | None, option: str = "--date") -> date | None:
     if text is None:
         return None
     try:
         return date.fromisoformat(text)
     except ValueError as error:
-        raise InputError(f"--date {text}: not a day; write for example 2023-11-16") from error
+        raise InputError(f"{option} {text}: not a day; write for example 2023-11-16") from error
+
+
+def _selection(
+    settings: Any, day: str | None, before: str | None, expired: bool, source: str | None, tenant: str | None
+) -> Any:
+    """Read what `forget` was asked for; what names no day means all that are over."""
+    from fleetopt.ingest.labels import keyed_label
+    from pipelines.resources.forgotten import Selection
+
+    if (day is not None) + (before is not None) + expired > 1:
+        raise InputError("--day, --before, --expired: give one of them")
+    if not any((day, before, expired, source, tenant)):
+        raise InputError("nothing is named; give --day, --before, --expired, --source or --tenant")
+    known = set(settings.config.source) | {p.name.removeprefix("source=") for p in settings.paths.raw.glob("source=*")}
+    if source is not None and source not in known:
+        raise InputError(f"--source: there is no source '{source}'; known: {', '.join(sorted(known))}")
+    only, end, today = _parse_day(day, "--day"), _parse_day(before, "--before"), datetime.now(UTC).date()
+    kept_days = settings.config.pipeline.keep_request_days
+    if expired and kept_days is None:
+        raise InputError(f"--expired: {settings.config_path} declares no pipeline.keep_request_days")
+    if only is not None:
+        end = only + timedelta(days=1)
+    elif expired:
+        end = today - timedelta(days=kept_days)
+    tenant_hash = None if tenant is None else keyed_label(tenant, settings.hash_key, "tenant")
+    return Selection(end or today, only, source, tenant_hash)
 
 
 @contextmanager

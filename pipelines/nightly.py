@@ -153,7 +153,9 @@ class _NightRun:
         self.definitions = build_defs(settings, loggers={"progress": progress_logger(progress.on_message)})
 
     def is_out_of_date(self, day: date) -> bool:
-        """Whether a day has to be read: never read, changed since, or not in core."""
+        """Whether a day has to be read: never read, changed since, or not in core, unless it was forgotten."""
+        if self.landing.is_forgotten(day):
+            return False
         if any(day not in self.tables.days(table) for table in CORE_TABLES):
             return True
         return self.landing.changed_state(day) is not None

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
@@ -129,6 +129,7 @@ def read_file(
     hash_key: bytes,
     day: date | None = None,
     writer: PartsWriter | None = None,
+    forgotten_tenants: Collection[str] = (),
     batch_bytes: int = BATCH_BYTES,
 ) -> FileReading:
     """Read a file once, streaming: the records of a day go to a writer, and of all others it is told what they are.
@@ -144,6 +145,8 @@ def read_file(
         UTC day whose records are wanted.
     writer : PartsWriter, optional
         Takes them. Notes go there that stand within the horizon of repeats around the day.
+    forgotten_tenants : collection of str
+        Keyed hashes (hex) of tenants whose records of that day count as no records.
     batch_bytes : int
         How much to read at a time, bytes.
 
@@ -172,8 +175,10 @@ def read_file(
         for home, rows in home_days(records, file=shown, timezone=source.timezone, local_date=found.local_date):
             prints.add(home, rows)
             if home == day and writer is not None:
-                writer.add(rows)
-                _count(reading, rows)
+                kept = rows.filter(~pl.col("tenant").is_in(forgotten_tenants).fill_null(False))
+                tally.records -= rows.height - kept.height
+                writer.add(kept)
+                _count(reading, kept)
         reading.sha256, reading.size = log.sha256(), log.position
     reading.lines, reading.records, reading.days = tally.lines, tally.records, prints.shown()
     reading.restarts = 0 if segments is None else segments.restarts

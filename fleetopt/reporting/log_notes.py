@@ -47,7 +47,7 @@ def log_notes(row: Mapping[str, Any]) -> Iterator[str]:
         Parts of sentences that go on from the source's name.
     """
     if row["clock_restarts"]:
-        yield f"its clock starts again {row['clock_restarts']:,} times within a file; segment_starts says where"
+        yield f"its clock starts again {_counted(row['clock_restarts'], 'time')} within a file; segment_starts says where"
     if row["time_step_s"] is not None:
         yield (
             f"arrival times are in steps of {row['time_step_s']:g} s ({row['distinct_arrival_times']:,} distinct "
@@ -61,8 +61,8 @@ def log_notes(row: Mapping[str, Any]) -> Iterator[str]:
             )
     if row["finish_times"]:
         yield (
-            f"{row['finish_times']:,} requests are taken to arrive when they finish, for want of a duration, which "
-            "smooths bursts"
+            f"the finish is taken for the arrival of {_counted(row['finish_times'], 'request')}, for want of a duration, "
+            "which smooths bursts"
         )
     if (row["duplicates_expected"] or 0) >= 1:
         yield (
@@ -74,9 +74,13 @@ def log_notes(row: Mapping[str, Any]) -> Iterator[str]:
 def count_notes(row: Mapping[str, Any]) -> Iterator[str]:
     """Say which lines are not among the demand; arguments and form as in `log_notes`."""
     if row["duplicates"]:
-        yield f"{row['duplicates']:,} lines repeat another; each request counts once"
+        yield f"of the lines {row['duplicates']:,} repeat another; each request counts once"
     if row["quarantined"]:
-        yield f"{row['unusable_lines']:,} lines could not be used and are not demand here"
+        yield f"of the lines {row['unusable_lines']:,} could not be used and are not demand here"
     unserved = [f"{row[name]:,} {what}" for name, what in _NOT_DEMAND.items() if row[name]]
     if unserved:
         yield f"of its requests {', '.join(unserved)}: no demand on these GPUs"
+
+
+def _counted(n: int, what: str) -> str:
+    return f"{n:,} {what}" if n == 1 else f"{n:,} {what}s"

@@ -7,10 +7,12 @@ from dataclasses import replace
 from datetime import date, timedelta
 
 from fleetopt.config import Source
+from fleetopt.errors import InputError
 from fleetopt.ingest import landing
 from fleetopt.ingest.days import local_dates
 from fleetopt.ingest.parts import PartsWriter
 from fleetopt.ingest.places import find_files, parse_place, shown_file, stamp
+from pipelines.resources.forgotten import FILE_NAME, Forgotten
 from pipelines.resources.raw_files import FileState, RawFiles, RawPointer, tail_of
 from pipelines.resources.settings import Settings
 
@@ -38,6 +40,11 @@ class Landing:
         self.settings = settings
         self.raw = raw
         self.sources: dict[str, Source] = dict(settings.config.source)
+        self._forgotten = Forgotten(settings.data_dir)
+
+    def is_forgotten(self, day: date, name: str | None = None) -> bool:
+        """Whether all of a day was forgotten on purpose, of one source or of every one."""
+        return all(self._forgotten.covers(each, day) for each in ([name] if name else self.sources))
 
     def files(self, name: str, day: date) -> list[str]:
         """Files that may hold lines of a UTC day of a source, in order; none before the source's first day.
@@ -64,10 +71,13 @@ class Landing:
         Raises
         ------
         InputError
-            A file cannot be read, or cannot be what the source declares.
+            A file cannot be read, or cannot be what the source declares; or the day was forgotten on purpose.
         LandingChangedError, LinesLostError
             Nothing is written then.
         """
+        if self.is_forgotten(day):
+            raise InputError(f"{day} was forgotten on purpose; {FILE_NAME} in the data directory says so")
+        code_version = " ".join([code_version, *sorted(self._forgotten.tenants(name, day))])
         found = self._landing_files(name, day)
         known = self.raw.pointer(name, day)
         # Taken before anything is read: what changes from now on is seen as a change.
@@ -95,7 +105,7 @@ class Landing:
             place = parse_place(source.path, self.settings.config_dir, self.settings.data_dir)
             dates = self._expected_dates(source, day) if source.is_dated else []
             absent = [place.at(str(local)).shown for local in dates if not find_files(place.at(str(local)))]
-            if absent:
+            if absent and not self.is_forgotten(day, name):
                 missing[name] = absent
         return missing
 
@@ -119,11 +129,12 @@ class Landing:
         Compares names, sizes and times of change, not contents, so it is cheap enough for a sensor. Files behind HTTP
         are compared by name only.
         """
+        names = [name for name in self.sources if not self.is_forgotten(day, name)]
         now = {
-            name: (declaration(source), [stamp_of(file_state(file)) for file in self.files(name, day)])
-            for name, source in self.sources.items()
+            name: (declaration(self.sources[name]), [stamp_of(file_state(file)) for file in self.files(name, day)])
+            for name in names
         }
-        pointers = {name: self.raw.pointer(name, day) for name in self.sources}
+        pointers = {name: self.raw.pointer(name, day) for name in names}
         read = {
             name: (known.declaration, [stamp_of(state) for state in known.files if not state.is_next])
             if known
@@ -140,7 +151,8 @@ class Landing:
         changes = []
         before, after = (self.raw.pointer(name, day + timedelta(days=shift)) for shift in (-1, 1))
         tail = before.tail if before else ""
-        if known.tail_before is not None and known.tail_before != tail:
+        is_gone = before is None and self.is_forgotten(day - timedelta(days=1), name)
+        if known.tail_before is not None and known.tail_before != tail and not is_gone:
             changes.append(tail)
         read = {state.file: state.days.get(day.isoformat()) for state in known.files}
         for state in after.files if after and landing.reads_next_date(name, self.sources[name]) else ():
@@ -156,7 +168,7 @@ class Landing:
 
     def _landing_files(self, name: str, day: date) -> list[landing.LandingFile]:
         source = self.sources[name]
-        if not self._expected_dates(source, day):
+        if not self._expected_dates(source, day) or self.is_forgotten(day, name):
             return []
         return landing.landing_files(source, name, day, self.settings.config_dir, self.settings.data_dir)
 
@@ -191,7 +203,15 @@ class Landing:
         with PartsWriter(self.raw.directory(name, day)) as writer, ThreadPoolExecutor(1) as beside:
             for each, state in zip(found, states, strict=True):
                 counting = beside.submit(landing.count_again, each.file)
-                reading = landing.read_file(each, name, source, hash_key=self.settings.hash_key, day=day, writer=writer)
+                reading = landing.read_file(
+                    each,
+                    name,
+                    source,
+                    hash_key=self.settings.hash_key,
+                    day=day,
+                    writer=writer,
+                    forgotten_tenants=self._forgotten.tenants(name, day),
+                )
                 check_reading(state.file, reading, counting.result(), holds_one_day=holds_one_day)
                 if stamp_of(file_state(each.file)) != stamp_of(state):
                     raise LandingChangedError(f"source {name}: {state.file} changed while it was read")

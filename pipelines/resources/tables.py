@@ -3,7 +3,7 @@
 import json
 import time
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
@@ -228,6 +228,19 @@ class TableStore:
         for table in held:
             self._replace(_declared(table), day, day, [], commit_metadata)
         return held
+
+    def purge(self, table: str, is_meant: Callable[[date], bool]) -> int:
+        """Delete the files of some days that only earlier versions of a table hold; returns how many.
+
+        Those versions can no longer be read for these days. Files of a writer that has not committed yet go too.
+        """
+        stored = self._open(table)
+        if stored is None:
+            return 0
+        unused = stored.vacuum(retention_hours=0, dry_run=True, enforce_retention_duration=False, full=True)
+        meant = [path for path in unused if is_meant(date.fromisoformat(path.removeprefix("day=").partition("/")[0]))]
+        self.files.remove(f"{table}/{path}" for path in meant)
+        return len(meant)
 
     def read(self, table: str, first_day: date | None = None, last_day: date | None = None) -> pl.LazyFrame:
         """Scan the days from first to last (both included; all by default) of a table as one filtered frame.

@@ -55,6 +55,8 @@ class Watch:
         digest = hashlib.sha256()
         is_new = may_be_new = False
         for name, source in self._landing.sources.items():
+            if self._landing.is_forgotten(day, name):
+                continue
             files, unread = self._files(name, day)
             pointer = self._landing.raw.pointer(name, day)
             if name not in self.problems:

@@ -15,14 +15,15 @@ def test_each_finding_is_a_sentence_with_its_figures():
     assert list(log_notes(row)) == [
         "its clock starts again 2 times within a file; segment_starts says where",
         "4.0% of the prompts pile up at 7,437 tokens: they were cut there, and what is longer was never seen",
-        "1,200 requests are taken to arrive when they finish, for want of a duration, which smooths bursts",
+        "the finish is taken for the arrival of 1,200 requests, for want of a duration, which smooths bursts",
         "about 3 of the 30 duplicates are likely requests of their own that look alike; ids would tell",
     ]
+    assert "starts again 1 time within" in next(log_notes({**CHAT, "clock_restarts": 1}))
     assert "steps of 3 s (1,181 distinct ones)" in next(log_notes(AGENT))
 
 
 def test_what_is_not_demand_is_counted():
-    assert list(count_notes(CHAT)) == ["3 lines repeat another; each request counts once"]
+    assert list(count_notes(CHAT)) == ["of the lines 3 repeat another; each request counts once"]
     assert list(count_notes({**AGENT, "cache_hits": 5}))[-1] == (
         "of its requests 12 failed, 5 were answered by a cache: no demand on these GPUs"
     )

@@ -47,7 +47,8 @@ def log_notes(row: Mapping[str, Any]) -> Iterator[str]:
         Parts of sentences that go on from the source's name.
     """
     if row["clock_restarts"]:
-        yield f"its clock starts again {_counted(row['clock_restarts'], 'time')} within a file; segment_starts says where"
+        restarts = _counted(row["clock_restarts"], "time")
+        yield f"its clock starts again {restarts} within a file; segment_starts says where"
     if row["time_step_s"] is not None:
         yield (
             f"arrival times are in steps of {row['time_step_s']:g} s ({row['distinct_arrival_times']:,} distinct "
@@ -61,8 +62,8 @@ def log_notes(row: Mapping[str, Any]) -> Iterator[str]:
             )
     if row["finish_times"]:
         yield (
-            f"the finish is taken for the arrival of {_counted(row['finish_times'], 'request')}, for want of a duration, "
-            "which smooths bursts"
+            f"the finish is taken for the arrival of {_counted(row['finish_times'], 'request')}, for want of a "
+            "duration, which smooths bursts"
         )
     if (row["duplicates_expected"] or 0) >= 1:
         yield (

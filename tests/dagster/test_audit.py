@@ -286,7 +286,7 @@ def test_a_day_without_oddities_has_no_notes():
         ({"time_step_s": 3.0, "distinct_arrival_times": 40}, "in steps of 3 s (40 distinct ones)"),
         ({"prompt_cap_tokens": 7437, "prompt_capped_fraction": 0.04}, "4.0% of the prompts pile up at 7,437 tokens"),
         ({"output_cap_tokens": 4096, "output_capped_fraction": 0.5}, "50.0% of the outputs pile up at 4,096 tokens"),
-        ({"finish_times": 7}, "7 requests are taken to arrive when they finish"),
+        ({"finish_times": 7}, "the finish is taken for the arrival of 7 requests"),
         ({"duplicates_expected": 11.6, "duplicates": 14}, "about 12 of the 14 duplicates are likely"),
     ],
 )

@@ -19,8 +19,10 @@ from fleetopt.planner.cells import (
     cells_of_two,
     first_cell,
     most_loaded,
+    no_cells,
     precedes,
     price_of,
+    shape_of,
 )
 from fleetopt.planner.fleet import compression_price, fleet_plan, pool_case, rank
 from fleetopt.planner.mixture import pool_mixture
@@ -43,7 +45,10 @@ from fleetopt.queueing.work import RequestWork
 _KEPT_WORKS = 256
 """Pools whose work is kept, those fitted last: some 10 MiB. Of a large histogram's there may be ten thousand."""
 _MOST_OPENED_BETWEEN = 512
-"""Cells that are opened of boundaries that others stand for: half a second or so."""
+"""Cells that are opened of boundaries that others stand for, where a feasible fleet is known: half a second or so."""
+_MOST_PAIRS = 1 << 18
+"""Cells of three pools that are made at once where every pair of very many boundaries is gone through: some 20 MiB."""
+_ANY_USD = float(np.finfo(np.float64).max)
 _DEARER = 1.25
 """By how much the price may rise from one attempt to find a feasible fleet of three pools to the next."""
 
@@ -63,8 +68,12 @@ def cheapest(
     fewest_pools: int = 1,
     most_pools: int | None = None,
     gammas: tuple[float, ...] | None = None,
+    is_proved: bool = True,
 ) -> tuple[Choice | None, SearchEffort]:
     """Find the cheapest fleet; None where no fleet is feasible.
+
+    Of very many boundaries not all are searched to the end once a feasible fleet is known. Until then all are, with
+    every pair of them for three pools, so that None is a proof.
 
     Parameters
     ----------
@@ -73,6 +82,8 @@ def cheapest(
         How many pools it may have; at most, by default, as many as the problem says.
     gammas : tuple of float, optional
         Bands to try, increasing from 1, instead of the problem's.
+    is_proved : bool
+        If not, very many boundaries are not searched to the end either where no fleet is found, which is soon done.
 
     Returns
     -------
@@ -81,22 +92,40 @@ def cheapest(
         Tells whether boundaries were left out: see `fleetopt.planner.search.plan_fleet`.
     """
     most_pools = problem.max_pools if most_pools is None else most_pools
-    candidates = problem.boundary_candidates if most_pools > 1 else ()
-    boundaries = candidates if most_pools == 2 else spaced(candidates)
     bands = problem.gammas if gammas is None else gammas
+    boundaries = problem.boundary_candidates if most_pools > 1 else ()
+    few = boundaries if most_pools == 2 else spaced(boundaries)
+    search, asked, shares = _search_of_two(problem, few, bands, fewest_pools, min(most_pools, 2))
+    if most_pools <= 2:
+        found, effort = _with_between(search, is_proved)
+        return _chosen(search, found), effort
+    n_left_out = len(boundaries) - len(few)
+    found = _with_three(search, asked, shares, search.run())
+    if found is None and n_left_out and is_proved:
+        search, asked, shares = _search_of_two(problem, boundaries, bands, fewest_pools, 2)
+        found = _with_any_three(search, asked, shares)
+        n_left_out = 0 if found is None else n_left_out
+    return _chosen(search, found), search.effort(n_left_out, 0.0)
+
+
+def _search_of_two(
+    problem: Problem, boundaries: tuple[int, ...], bands: tuple[float, ...], fewest_pools: int, most_pools: int
+) -> tuple["_Search", Question, Shares]:
+    """A search among fleets of one and two pools, and what those of three are made from."""
     asked = ask(problem, boundaries, bands)
-    table, cells, shares = cells_of_two(asked, fewest_pools, min(most_pools, 2))
-    search = _Search(problem, boundaries, bands, asked.terms, table, cells)
-    if most_pools > 2:
-        found = _with_three(search, asked, shares, search.run())
-        effort = search.effort(len(candidates) - len(boundaries), 0.0)
-    else:
-        found, effort = _with_between(search)
-    return (None if found is None else search.choice(found)), effort
+    table, cells, shares = cells_of_two(asked, fewest_pools, most_pools)
+    return _Search(problem, boundaries, bands, asked.terms, table, cells), asked, shares
 
 
-def _with_between(search: "_Search") -> tuple[int | None, SearchEffort]:
-    """The first cell: of the boundaries that stand for all, and as far as that is soon done, of all."""
+def _chosen(search: "_Search", found: int | None) -> Choice | None:
+    return None if found is None else search.choice(found)
+
+
+def _with_between(search: "_Search", is_proved: bool) -> tuple[int | None, SearchEffort]:
+    """The first cell: of the boundaries that stand for all, and as far as that is soon done, of all.
+
+    While no feasible cell is known that is as far as it takes, if that there is none is to be proved.
+    """
     is_between = search.is_between()
     if not is_between.any():
         return search.run(), search.effort()
@@ -105,7 +134,7 @@ def _with_between(search: "_Search") -> tuple[int | None, SearchEffort]:
     usd[is_between] = np.inf
     search.run()
     usd[is_between] = later_usd
-    found = search.run(_MOST_OPENED_BETWEEN)
+    found = search.run(_MOST_OPENED_BETWEEN, until_feasible=is_proved)
     if found is not None or not np.isfinite(usd).any():
         return found, search.effort()
     n_left_out = len(search.boundaries) - int(is_spaced(search.boundaries).sum())
@@ -124,13 +153,11 @@ def best_plans(problem: Problem, count: int) -> tuple[FleetPlan, ...]:
     count : int
     """
     boundaries = spaced(problem.boundary_candidates) if problem.max_pools > 1 else ()
-    asked = ask(problem, boundaries, problem.gammas)
-    table, cells, shares = cells_of_two(asked, 1, min(problem.max_pools, 2))
-    search = _Search(problem, boundaries, problem.gammas, asked.terms, table, cells)
+    search, asked, shares = _search_of_two(problem, boundaries, problem.gammas, 1, min(problem.max_pools, 2))
     found = search.take(count)
     if problem.max_pools > 2:
         most_usd = describe(problem, found[-1]).usd_per_hour if len(found) == count else np.inf
-        with_middle, threes, _ = cells_of_three(asked, table, shares, most_usd)
+        with_middle, threes, _ = cells_of_three(asked, search.table, shares, most_usd)
         search.extend(with_middle, search.cells, threes)
         found += search.take(count)
     plans = sorted((describe(problem, choice) for choice in found), key=lambda plan: rank(problem, plan))
@@ -154,6 +181,29 @@ def _with_three(search: "_Search", asked: Question, shares: Shares, found: int |
         most_usd = max(_DEARER * most_usd, next_usd)
 
 
+def _with_any_three(search: "_Search", asked: Question, shares: Shares) -> int | None:
+    """A feasible cell among fleets of up to three pools with any of very many boundaries; None proves that none is.
+
+    Fleets of one and two pools come first. For the others every outer pool is sized once: one that no number of
+    replicas makes feasible rules out as many pairs of boundaries as there are boundaries. What is left is gone through
+    some pairs at a time, up to the first that hold a feasible cell.
+    """
+    found, _ = _with_between(search, is_proved=True)
+    if found is not None:
+        return found
+    for is_above in (True, False):
+        if not search.size_outer(is_above=is_above):
+            return None
+    outer, (n_offers, n_boundaries, n_gammas) = search.table, shape_of(asked)
+    step = max(1, _MOST_PAIRS // (n_offers**3 * n_boundaries * n_gammas))
+    for first in range(0, n_boundaries, step):
+        with_middle, threes, _ = cells_of_three(asked, outer, shares, _ANY_USD, (first, first + step))
+        search.turn_to(with_middle, threes)
+        if (found := search.run()) is not None:
+            return found
+    return None
+
+
 @dataclass(eq=False)
 class _Search:
     """Best first over cells: what is known of their pools, and what was sized for it."""
@@ -172,6 +222,8 @@ class _Search:
     opened: set[int] = field(default_factory=set)
     best: int | None = None
     n_outer_pools: int = field(init=False)
+    n_cells_done: int = 0
+    n_opened_done: int = 0
     loose: dict[str, bool] = field(default_factory=dict)
     """By name of pool, whether the last bound that was put to the test was too low."""
 
@@ -184,13 +236,17 @@ class _Search:
         upper = self.table.place[first, 2]
         return ~np.append(is_spaced(self.boundaries), True)[upper]  # the last is for the pool that has no boundary
 
-    def run(self, most_opened: float = np.inf) -> int | None:
-        """The first cell once all its pools are sized; None if none is feasible, or more than so many are opened."""
+    def run(self, most_opened: float = np.inf, until_feasible: bool = False) -> int | None:
+        """The first cell once all its pools are sized; None if none is feasible, or more than so many are opened.
+
+        With ``until_feasible`` more are opened as long as no feasible one is known.
+        """
         most_opened += len(self.opened)
         while (cell := first_cell(self.terms, self.table, self.cells)) >= 0:
             if cell in self.complete:
                 return cell
-            if len(self.opened) >= most_opened and cell not in self.opened:
+            goes_on = until_feasible and self.best is None
+            if len(self.opened) >= most_opened and cell not in self.opened and not goes_on:
                 return None
             self.opened.add(cell)
             unsized = [pool for pool in self._pools(cell) if pool not in self.sized]
@@ -226,6 +282,22 @@ class _Search:
         self.table = table
         self.cells = Cells(*(np.concatenate(pair) for pair in zip(cells, more, strict=True)))
 
+    def turn_to(self, table: PoolTable, cells: Cells) -> None:
+        """Take other cells in place of these, none of which is feasible, and a table as :meth:`extend` does."""
+        self.n_cells_done += len(self.cells.usd)
+        self.n_opened_done += len(self.opened)
+        self.opened.clear()
+        self.extend(table, no_cells(0), cells)
+
+    def size_outer(self, *, is_above: bool) -> bool:
+        """Size every pool below a boundary, or above one; whether any can be."""
+        place, loaded = self.table.place, self.table.loaded
+        outer = np.flatnonzero(place[:, 1 if is_above else 2] != NO_POOL)
+        for pool in outer[(loaded[outer] > 0) & np.isfinite(loaded[outer])].tolist():
+            if pool not in self.sized:
+                self._size(None, pool)
+        return bool(((loaded[outer] > 0) & np.isfinite(loaded[outer])).any())
+
     def choice(self, cell: int) -> Choice:
         """A complete cell as a fleet."""
         boundaries_tokens, gamma = self._routing(cell)
@@ -244,8 +316,8 @@ class _Search:
     def effort(self, boundaries_left_out: int = 0, least_usd_left_out: float = np.inf) -> SearchEffort:
         """What was done so far; the price holds only if boundaries were left out."""
         return SearchEffort(
-            cells=len(self.cells.usd),
-            opened=len(self.opened),
+            cells=self.n_cells_done + len(self.cells.usd),
+            opened=self.n_opened_done + len(self.opened),
             pools_sized=len(self.fitted),
             boundaries_left_out=boundaries_left_out,
             least_usd_left_out=least_usd_left_out if boundaries_left_out else np.inf,
@@ -263,7 +335,7 @@ class _Search:
         """Which of a cell's pools may show soonest that the cell is not the best: the more, the sooner."""
         return self.loose.get(self._pool_name(pool), False), float(self.table.loaded[pool])
 
-    def _size(self, cell: int, pool: int) -> None:
+    def _size(self, cell: int | None, pool: int) -> None:
         """Size a pool by the full model as far as the cell can still be the best, and note in the table what is found.
 
         Where not even the most replicas with which it can do, that is all there is to know for now.
@@ -275,7 +347,7 @@ class _Search:
         rate = case.arrival_rate_rps
         required = PoolRequirements.of(self.problem, case.name, rate)
         limit = most = most_replicas(work, rate, required)
-        if self.best is not None:
+        if cell is not None and self.best is not None:
             most = min(limit, int(most_loaded(cell, pool, self.best, self.terms, self.table, self.cells)))
         known, found = int(self.table.loaded[pool]), None
         # One look at the most that would do spares the way there. The TPOT is not smooth enough to conclude from it.

@@ -39,10 +39,10 @@ def frontier(problem: Problem, targets: int = 24, slowest_factor: float = 64.0) 
     tuple of FrontierPoint
         Targets rise and prices fall; empty where no target is feasible.
     """
-    tightest_s = _tightest_target_s(problem)
+    floor = _plan_for(problem, _NO_TARGET_S)
+    tightest_s = _tightest_target_s(problem) if floor is not None else None
     if tightest_s is None:
         return ()
-    floor = _plan_for(problem, _NO_TARGET_S)
     points: list[FrontierPoint] = []
     for target_s in tightest_s * np.geomspace(1.0, slowest_factor, targets):
         plan = _plan_for(problem, float(target_s))

@@ -20,7 +20,8 @@ def explain(problem: Problem) -> Infeasibility:
     """Say which constraint rules every plan out, and what the nearest feasible problem is.
 
     Constraints are lifted in the order context limit, limits on GPUs, TPOT, TTFT, until a plan is feasible; the one
-    lifted last binds. Then it is tightened again, by bisection, as far as a plan stays feasible.
+    lifted last binds. Then it is tightened again, by bisection, as far as a plan stays feasible; of very many boundaries
+    as far as one is soon found, for to prove of every step that there is none takes minutes.
 
     Parameters
     ----------
@@ -36,11 +37,11 @@ def explain(problem: Problem) -> Infeasibility:
             nearest=f"a fleet that refuses requests above {longest:,} tokens",
         )
     unlimited = replace(problem, offers=tuple(replace(offer, max_gpus=None) for offer in problem.offers))
-    plan = _plan(unlimited)
+    plan = _plan(unlimited, is_proved=True)
     if plan is not None:
         return _too_few_gpus(problem, plan)
     any_tpot = replace(unlimited, slo=replace(problem.slo, tpot_p99_s=math.inf))
-    if _plan(any_tpot) is not None:
+    if _plan(any_tpot, is_proved=True) is not None:
         return _tpot_too_tight(problem, unlimited)
     return _ttft_too_tight(any_tpot)
 
@@ -122,8 +123,8 @@ def _slowest(problem: Problem, plan: FleetPlan) -> tuple[str, str, float]:
     return max(unloaded, key=lambda pool: pool[2] / problem.slo.ttft_of(pool[0]))
 
 
-def _plan(problem: Problem) -> FleetPlan | None:
-    choice, _ = cheapest(problem)
+def _plan(problem: Problem, *, is_proved: bool = False) -> FleetPlan | None:
+    choice, _ = cheapest(problem, is_proved=is_proved)
     return None if choice is None else describe(problem, choice)
 
 

@@ -25,7 +25,7 @@ _FIRST_ROOM = 1024
 
 
 def cells_of_three(
-    asked: Question, table: PoolTable, shares: Shares, most_usd: float
+    asked: Question, table: PoolTable, shares: Shares, most_usd: float, lower: tuple[int, int] | None = None
 ) -> tuple[PoolTable, Cells, float]:
     """Cells of three pools whose price may be at most ``most_usd``, USD/h.
 
@@ -36,6 +36,8 @@ def cells_of_three(
     shares : Shares
         Both of `cells_of_two`.
     most_usd : float
+    lower : tuple of int, optional
+        First lower boundary and the one behind the last; by default all of them.
 
     Returns
     -------
@@ -46,6 +48,7 @@ def cells_of_three(
         Lowest price, USD/h, above which there may be more cells; infinite: none.
     """
     n_offers, n_outer, room = len(asked.terms), len(table.loaded), _FIRST_ROOM
+    first, end = (0, len(asked.boundaries)) if lower is None else (lower[0], min(lower[1], len(asked.boundaries)))
     requests = np.array([request_moments(asked.points, row) for row in asked.coefficients])
     while True:
         cells = no_cells(room * n_offers**3)
@@ -53,7 +56,9 @@ def cells_of_three(
             np.concatenate([table.place, np.empty((room * n_offers, 5), dtype=np.int64)]),
             np.concatenate([table.loaded, np.empty(room * n_offers)]),
         )
-        filled, pools, next_usd = _fill_three(asked, requests, shares, most_usd + EQUAL_USD, n_outer, both, cells)
+        filled, pools, next_usd = _fill_three(
+            asked, requests, shares, first, end, most_usd + EQUAL_USD, n_outer, both, cells
+        )
         if pools <= len(both.loaded):
             known = PoolTable(both.place[:pools], both.loaded[:pools])
             return known, Cells(*(column[:filled] for column in cells)), next_usd
@@ -65,6 +70,8 @@ def _fill_three(  # noqa: C901  # one loop over cells; what is in it is elsewher
     asked: Question,
     requests: np.ndarray,
     shares: Shares,
+    first_lower: int,
+    end_lower: int,
     most_usd: float,
     pools: int,
     table: PoolTable,
@@ -78,7 +85,7 @@ def _fill_three(  # noqa: C901  # one loop over cells; what is in it is elsewher
     natural, middle = np.empty((n_offers, MOMENTS)), np.empty((n_offers, MOMENTS))
     loaded = np.empty(n_offers)
     next_usd, filled = np.inf, 0
-    for lower in range(len(asked.boundaries)):
+    for lower in range(first_lower, end_lower):
         start = _points_within(asked, 0, asked.boundaries[lower])
         for g in range(len(asked.gammas)):
             natural[:] = 0.0

@@ -7,7 +7,7 @@ from fleetopt.planner.baselines import homogeneous, pool_routing, retrofit
 from fleetopt.planner.certificate import Certificate, certify
 from fleetopt.planner.frontier import FrontierPoint
 from fleetopt.planner.frontier import frontier as find_frontier
-from fleetopt.planner.plan import Candidate, FleetPlan, PlanResult
+from fleetopt.planner.plan import Candidate, FleetPlan, PlanResult, SearchEffort
 from fleetopt.planner.problem import Problem
 from fleetopt.planner.proof import PEAK, PoolEvidence, Proof
 from fleetopt.planner.published import (
@@ -34,6 +34,8 @@ class Answer:
         The search's: the plan, or why there is none.
     homogeneous, pool_routing : FleetPlan or None
         The cheapest fleet of one pool, and of two without compression; None where there is none. Verified as the plan.
+    routed_effort : SearchEffort or None
+        What the search for ``pool_routing`` did.
     retrofit : FleetPlan or None
         ``pool_routing`` with compression added; not verified.
     published : PublishedBaseline or None
@@ -61,6 +63,7 @@ class Answer:
     certificate: Certificate | None
     frontier: tuple[FrontierPoint, ...]
     verification: Recommendation | None
+    routed_effort: SearchEffort | None = None
 
     @property
     def plan(self) -> FleetPlan | None:
@@ -102,17 +105,20 @@ def answer(
     result = plan_fleet(problem)
     verification = recommend(problem, None, None, seed, on_progress) if verify and result.plan else None
     if verification is None:
-        one_pool, routed = homogeneous(problem), pool_routing(problem)
+        one_pool, routing = homogeneous(problem), pool_routing(problem)
+        routed, routed_effort = routing.plan, routing.effort
     else:
         one_pool, routed = (
             proof.plan if proof else None for proof in (verification.homogeneous, verification.pool_routing)
         )
+        routed_effort = verification.routed_effort
     plan = verification.proof.plan if verification and verification.proof else result.plan
     return Answer(
         problem=problem,
         result=result,
         homogeneous=one_pool,
         pool_routing=routed,
+        routed_effort=routed_effort,
         retrofit=retrofit(problem),
         published=published_baseline(problem, cdf),
         published_predictions=published_predictions(plan, problem, cdf) if plan else {},

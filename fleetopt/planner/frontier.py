@@ -40,7 +40,9 @@ def frontier(problem: Problem, targets: int = 24, slowest_factor: float = 64.0) 
         Targets rise and prices fall; empty where no target is feasible.
     """
     floor = _plan_for(problem, _NO_TARGET_S)
-    tightest_s = _tightest_target_s(problem) if floor is not None else None
+    if floor is None:  # else many targets would each be proved infeasible
+        return ()
+    tightest_s = _tightest_target_s(problem)
     if tightest_s is None:
         return ()
     points: list[FrontierPoint] = []
@@ -50,7 +52,7 @@ def frontier(problem: Problem, targets: int = 24, slowest_factor: float = 64.0) 
             continue
         if not points or plan.usd_per_hour < points[-1].plan.usd_per_hour - _SAME_USD:
             points.append(FrontierPoint(ttft_p99_s=float(target_s), plan=plan))
-        if floor is not None and plan.usd_per_hour <= floor.usd_per_hour + _SAME_USD:
+        if plan.usd_per_hour <= floor.usd_per_hour + _SAME_USD:
             break
     return tuple(points)
 

@@ -20,8 +20,8 @@ def explain(problem: Problem) -> Infeasibility:
     """Say which constraint rules every plan out, and what the nearest feasible problem is.
 
     Constraints are lifted in the order context limit, limits on GPUs, TPOT, TTFT, until a plan is feasible; the one
-    lifted last binds. Then it is tightened again, by bisection, as far as a plan stays feasible; of very many boundaries
-    as far as one is soon found, for to prove of every step that there is none takes minutes.
+    lifted last binds. Then it is tightened again, by bisection, as far as a plan stays feasible; of very many
+    boundaries as far as one is soon found, for to prove of every step that there is none takes minutes.
 
     Parameters
     ----------

@@ -8,7 +8,7 @@ from fleetopt.planner.baselines import homogeneous, pool_routing
 from fleetopt.planner.engine import pool_work
 from fleetopt.planner.fleet import pool_case
 from fleetopt.planner.mixture import split
-from fleetopt.planner.plan import FleetPlan, PlanResult
+from fleetopt.planner.plan import FleetPlan, PlanResult, SearchEffort
 from fleetopt.planner.problem import Problem
 from fleetopt.planner.proof import Proof
 from fleetopt.planner.search import plan_fleet
@@ -37,6 +37,8 @@ class Recommendation:
         The recommended plan with its evidence; None where nothing is feasible.
     homogeneous, pool_routing : Proof or None
         The baselines, proved the same way, so that a saving compares like with like.
+    routed_effort : SearchEffort or None
+        What the search for ``pool_routing`` did.
     plans_proved, plans_dismissed : int
         Plans that were brought to their smallest confirmed fleet, the baselines among them; and plans next to the
         optimum that a short look showed not to hold for less than the cheapest of those.
@@ -48,6 +50,7 @@ class Recommendation:
     proof: Proof | None = None
     homogeneous: Proof | None = None
     pool_routing: Proof | None = None
+    routed_effort: SearchEffort | None = None
     plans_proved: int = 0
     plans_dismissed: int = 0
     replicas_upper_band: dict[str, int]
@@ -84,7 +87,8 @@ def recommend(
     if result.plan is None:
         return Recommendation(result=result, replicas_upper_band={})
     verifier = Verifier(problem, day, seed)
-    one_pool, routed = homogeneous(problem), pool_routing(problem)
+    one_pool, routing = homogeneous(problem), pool_routing(problem)
+    routed = routing.plan
     proofs: dict[FleetPlan, Proof] = {}
     for name, plan in (
         ("the plan", result.plan),
@@ -106,6 +110,7 @@ def recommend(
         proof=chosen or proofs[result.plan],
         homogeneous=proofs.get(one_pool) if one_pool else None,
         pool_routing=proofs.get(routed) if routed else None,
+        routed_effort=routing.effort,
         plans_proved=len(proofs) + proved,
         plans_dismissed=dismissed,
         replicas_upper_band=_replicas_upper_band((chosen or proofs[result.plan]).plan, problem, upper) if upper else {},

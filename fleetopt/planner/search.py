@@ -33,7 +33,9 @@ def plan_fleet(problem: Problem) -> PlanResult:
     Of more than 4,096 boundaries, as of a length histogram of many days, a few hundred are searched in full, none of
     the others more than 1/64 shorter than one of them (`fleetopt.planner.spacing`). Then the others, as far as their
     bounds let them be cheaper and no more than 512 cells; pairs of them for three pools are not. What was not searched
-    to the end, and what it costs at least, is in ``effort``.
+    to the end, and what it costs at least, is in ``effort``. While no feasible fleet is known the search goes on, over
+    all boundaries and every pair of them: only what is proved is called infeasible, which may take minutes, and longer
+    where GPUs are nearly enough for three pools.
 
     References
     ----------

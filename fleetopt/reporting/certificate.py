@@ -7,15 +7,18 @@ from rich.table import Table
 from rich.text import Text
 
 from fleetopt.planner.certificate import Certificate, CostCliff, PoolMargin
-from fleetopt.planner.plan import FleetPlan
+from fleetopt.planner.plan import FleetPlan, SearchEffort
 from fleetopt.reporting import formatting
 from fleetopt.reporting.layout import difference, facts, fleet_cells, table
+from fleetopt.reporting.wording import left_out
 
 _UNKNOWN = "unknown"
 _CENT = 0.005
 
 
-def certificate_tables(certificate: Certificate, plan: FleetPlan, types: Mapping[str, str]) -> list[RenderableType]:
+def certificate_tables(
+    certificate: Certificate, plan: FleetPlan, types: Mapping[str, str], effort: SearchEffort | None = None
+) -> list[RenderableType]:
     """What savings are due to, what more traffic costs, what the boundary is worth, and the next best plans.
 
     Parameters
@@ -25,6 +28,8 @@ def certificate_tables(certificate: Certificate, plan: FleetPlan, types: Mapping
         The plan that it is of.
     types : mapping of str to str
         What GPU types are called, from `fleetopt.reporting.layout.short_names`.
+    effort : SearchEffort, optional
+        What the search for the plan did, and what it left out.
     """
     parts: list[RenderableType] = [Text("Why this plan, by the model", style="bold")]
     about = facts()
@@ -35,6 +40,8 @@ def certificate_tables(certificate: Certificate, plan: FleetPlan, types: Mapping
         about.add_row(name, _margin(margin))
     for cliff in certificate.cliffs:
         about.add_row("Cost cliff", _cliff(cliff))
+    if unsearched := left_out(effort):
+        about.add_row("Left out", unsearched)
     parts.append(about)
     others = _others(certificate, plan, types)
     return [*parts, Text(), others] if others.row_count else parts

@@ -15,6 +15,7 @@ from fleetopt.planner.published import PublishedPrediction
 from fleetopt.planner.recommend import Recommendation
 from fleetopt.profiles import GpuProfile
 from fleetopt.reporting.differences import difference_to_running
+from fleetopt.reporting.wording import ROUTED, left_out
 from fleetopt.workload.demand import Demand, Window
 
 Document = dict[str, Any]
@@ -113,7 +114,7 @@ def build_document(
         "differences": {
             "running": difference_to_running(plan, verdict, fleet, usd_per_replica_hour),
         },
-        "limitations": [*caveats, *_profile_caveats(proof), *LIMITATIONS],
+        "limitations": [*caveats, *_left_out(recommendation), *_profile_caveats(proof), *LIMITATIONS],
         "inputs": inputs,
         "seed": seed,
     }
@@ -276,6 +277,15 @@ def _evidence(item: PoolEvidence) -> Document:
         "note": item.note,
         "ttft_quantiles": [list(pair) for pair in zip(QUANTILE_GRID, item.ttft_quantiles_s, strict=False)],
     }
+
+
+def _left_out(recommendation: Recommendation) -> list[str]:
+    """Which boundaries the searches for the plan and for the routed baseline left out, by the model."""
+    notes = {
+        "the plan": left_out(recommendation.result.effort),
+        "the pool-routing baseline": left_out(recommendation.routed_effort, ROUTED),
+    }
+    return [f"In the search for {name}, {note}" for name, note in notes.items() if note]
 
 
 def _profile_caveats(proof: Proof | None) -> list[str]:

@@ -6,10 +6,11 @@ from typing import Any
 
 from fleetopt.planner.answer import Answer
 from fleetopt.planner.certificate import Certificate
-from fleetopt.planner.plan import HOURS_PER_YEAR, FleetPlan, Infeasibility, PoolPlan
+from fleetopt.planner.plan import HOURS_PER_YEAR, FleetPlan, Infeasibility, PoolPlan, SearchEffort
 from fleetopt.planner.problem import Problem
 from fleetopt.planner.published import PublishedBaseline
 from fleetopt.planner.recommend import Recommendation
+from fleetopt.reporting.wording import ROUTED, left_out
 
 Json = dict[str, Any]
 
@@ -46,6 +47,10 @@ def answer_json(answer: Answer, rejected_fraction: float = 0.0, index_of_dispers
             "pool_routing": answer.pool_routing and fleet_json(answer.pool_routing),
             "retrofit": answer.retrofit and fleet_json(answer.retrofit),
             "published": answer.published and published_json(answer.published),
+        },
+        "search": {
+            "plan": _left_out_json(answer.result.effort, "plan"),
+            "pool_routing": _left_out_json(answer.routed_effort, ROUTED),
         },
         "certificate": answer.certificate and _certificate_json(answer.certificate),
         "frontier": [{"ttft_p99_s": point.ttft_p99_s, **fleet_json(point.plan)} for point in answer.frontier],
@@ -112,6 +117,17 @@ def _certificate_json(found: Certificate) -> Json:
         "neighbours": [dataclasses.asdict(neighbour) for neighbour in found.neighbours],
         "savings": [dataclasses.asdict(saving) for saving in found.savings],
         "next_best": [fleet_json(plan) for plan in found.next_best],
+    }
+
+
+def _left_out_json(effort: SearchEffort | None, fleets: str) -> Json | None:
+    """Boundaries that were not searched in full, and what fleets there cost at least; null where there are none."""
+    if effort is None or not effort.boundaries_left_out:
+        return None
+    return {
+        "boundaries_left_out": effort.boundaries_left_out,
+        "least_usd_per_hour_left_out": effort.least_usd_left_out or None,
+        "note": left_out(effort, fleets),
     }
 
 

@@ -18,6 +18,7 @@ from fleetopt.planner.published import PublishedBaseline
 from fleetopt.reporting import formatting
 from fleetopt.reporting.certificate import certificate_tables
 from fleetopt.reporting.layout import facts, fleet_cells, pool_count, short_names, table
+from fleetopt.reporting.wording import ROUTED, left_out
 
 
 def answer_tables(answer: Answer) -> RenderableType:
@@ -34,7 +35,7 @@ def answer_tables(answer: Answer) -> RenderableType:
     types = short_names([offer.profile.name for offer in answer.problem.offers])
     parts += [_facts_table(answer, answer.plan), Text(), _fleets_table(answer, types)]
     if answer.certificate is not None and answer.result.plan is not None:
-        parts += [Text(), *certificate_tables(answer.certificate, answer.result.plan, types)]
+        parts += [Text(), *certificate_tables(answer.certificate, answer.result.plan, types, answer.result.effort)]
     if answer.frontier:
         parts += [Text(), _frontier_table(answer.frontier, types)]
     parts += [Text(), *(Text(note, style="dim") for note in _notes(answer))]
@@ -251,6 +252,8 @@ def _notes(answer: Answer) -> list[str]:
         boundaries = ", ".join(formatting.count(tokens) for tokens in searched.boundaries_tokens)
         where = f"boundary {boundaries}, gamma {searched.gamma:g}" if boundaries else "one pool"
         notes.append(f"Reasons and other plans are about the model's own plan, before verification: {where}.")
+    if unsearched := left_out(answer.routed_effort, ROUTED):
+        notes.append(f"Two pools, routed: {unsearched}")
     if answer.published is not None:
         notes.append(published_note(answer.published, answer.problem))
     return notes

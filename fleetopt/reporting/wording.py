@@ -5,11 +5,15 @@ from collections.abc import Mapping
 from datetime import date, timedelta
 from typing import Any
 
+from fleetopt.planner.plan import SearchEffort
 from fleetopt.planner.proof import PEAK, REPLAY
 from fleetopt.reporting.formatting import MISSING, count, percent, seconds, usd
 
 SCENARIOS = {PEAK: "planned peak", REPLAY: "day replayed"}
 """Short names of the scenarios."""
+
+ROUTED = "uncompressed fleet of two pools"
+_ROUNDING = 1e-6
 
 HEADLINES = {
     "confirmed": "Confirmed: ready to order",
@@ -91,6 +95,25 @@ def _why_no_saving(document: Mapping[str, Any]) -> str:
     if homogeneous["verdict"] != "confirmed":
         return f"the fleet of one pool to compare with is itself {homogeneous['verdict']}"
     return "the GPU profiles carry no price"
+
+
+def left_out(effort: SearchEffort | None, fleets: str = "plan") -> str:
+    """Of how many boundaries a search did not go through all fleets, and what these cost at least; empty if of none.
+
+    Parameters
+    ----------
+    effort : SearchEffort or None
+    fleets : str
+        What was searched for, in words.
+    """
+    if effort is None or not effort.boundaries_left_out:
+        return ""
+    text = f"{count(effort.boundaries_left_out)} boundaries between pools were not searched in full"
+    cents = math.floor(100 * effort.least_usd_left_out + _ROUNDING)  # a bound is rounded down
+    least_usd = cents / 100 if cents < 100_000 else cents // 100
+    if not least_usd:
+        return f"{text}: how cheap a {fleets} may be there is not known."
+    return f"{text}: by proven bounds no {fleets} below {usd(least_usd)} per hour is possible there."
 
 
 def published_ttft(published: Mapping[str, Any] | None) -> str:

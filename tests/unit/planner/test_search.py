@@ -33,7 +33,7 @@ def test_the_plan_is_never_dearer_than_its_baselines():
     plan, one_pool, routed, compressed = (
         plan_fleet(asked).plan,
         homogeneous(asked),
-        pool_routing(asked),
+        pool_routing(asked).plan,
         retrofit(asked),
     )
     assert plan.usd_per_hour <= min(one_pool.usd_per_hour, routed.usd_per_hour, compressed.usd_per_hour)

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from fleetopt.config import Fleet, RunningPool
-from fleetopt.planner.plan import FleetPlan, Infeasibility, PlanResult, PoolPlan
+from fleetopt.planner.plan import FleetPlan, Infeasibility, PlanResult, PoolPlan, SearchEffort
 from fleetopt.planner.proof import PEAK, QUANTILE_GRID, REPLAY, PoolEvidence, Proof, Verdict
 from fleetopt.planner.published import PublishedPrediction
 from fleetopt.planner.recommend import Recommendation
@@ -132,6 +132,8 @@ def document(
     prediction_caveats: tuple[str, ...] = (),
     empty_replay: bool = False,
     upper_band: bool = True,
+    effort: SearchEffort | None = None,
+    routed_effort: SearchEffort | None = None,
 ) -> dict[str, Any]:
     """A document of a fleet; without a plan it is infeasible."""
     days = [DAY - timedelta(days=back) for back in range(27, -1, -1)]
@@ -140,7 +142,9 @@ def document(
     if plan is homogeneous:
         other = proved
     routed = proof(ROUTED) if plan else None
-    result = PlanResult(plan=plan, infeasibility=None if plan else Infeasibility(binding=INFEASIBLE_REASON))
+    result = PlanResult(
+        plan=plan, infeasibility=None if plan else Infeasibility(binding=INFEASIBLE_REASON), effort=effort
+    )
     return build_document(
         fleet_name="demo",
         fleet=Fleet(
@@ -177,6 +181,7 @@ def document(
             proof=proved,
             homogeneous=other,
             pool_routing=routed,
+            routed_effort=routed_effort,
             replicas_upper_band={item.name: item.replicas + 2 for item in plan.pools} if plan and upper_band else {},
         ),
         inputs={"core_length_histogram": "9f" * 32, "core_arrivals": "0b" * 32, "config": "77" * 32},
@@ -190,6 +195,9 @@ def document(
     )
 
 
+LEFT_OUT = SearchEffort(cells=9000, opened=700, pools_sized=800, boundaries_left_out=5670, least_usd_left_out=51.25)
+"""Of a search among very many boundaries."""
+
 ALL_DOCUMENTS: dict[str, dict[str, Any]] = {
     "confirmed": document(),
     "one-pool": document(ONE_POOL),
@@ -197,6 +205,7 @@ ALL_DOCUMENTS: dict[str, dict[str, Any]] = {
     "refuted": document(verdict="refuted"),
     "undecided": document(verdict="undecided", empty_replay=True),
     "infeasible": document(None),
+    "left-out": document(effort=LEFT_OUT, routed_effort=LEFT_OUT),
     "bare": document(homogeneous=None, running=False, days_missing=0, days_asked=35, upper_band=False),
 }
 

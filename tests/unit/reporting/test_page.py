@@ -60,6 +60,17 @@ def page(name: str, *, previous=None, **changes) -> Page:
     return Page(render_page(with_previous(ALL_DOCUMENTS[name], previous), **arguments))
 
 
+def test_boundaries_that_were_left_out_are_a_limitation() -> None:
+    usual, large = ALL_DOCUMENTS["confirmed"]["limitations"], ALL_DOCUMENTS["left-out"]["limitations"]
+    for_plan, for_baseline = (text for text in large if text not in usual)
+    assert for_plan == (
+        "In the search for the plan, 5,670 boundaries between pools were not searched in full: "
+        "by proven bounds no plan below $51.25 per hour is possible there."
+    )
+    assert for_baseline.startswith("In the search for the pool-routing baseline, 5,670 boundaries")
+    assert for_plan in page("left-out").text
+
+
 @pytest.mark.parametrize("name", ALL_DOCUMENTS)
 def test_a_page_loads_nothing_and_runs_nothing(name: str) -> None:
     drawn = report_figures(ALL_DOCUMENTS[name], length_cdf({"chat": 700.0}), candidates())

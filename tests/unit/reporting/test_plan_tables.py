@@ -13,7 +13,7 @@ from fleetopt.reporting.plan_figures import cost_map
 from fleetopt.reporting.plan_json import NO_FLEET, answer_json, fleet_json
 from fleetopt.reporting.plan_tables import answer_tables
 from tests.unit.reporting.answers import CERTIFICATE, PUBLISHED, answer, cells
-from tests.unit.reporting.samples import ONE_POOL, PROFILE, ROUTED, THREE_POOLS, TWO_POOLS
+from tests.unit.reporting.samples import LEFT_OUT, ONE_POOL, PROFILE, ROUTED, THREE_POOLS, TWO_POOLS
 
 
 def printed(renderable: RenderableType, width: int = 80) -> str:
@@ -79,6 +79,26 @@ def test_the_certificate_says_why():
     assert found["cliffs"][0]["ratio"] == pytest.approx(3.0)
     assert [plan["usd_per_hour"] for plan in found["next_best"]] == pytest.approx([64.32, 92.46])
     assert found["savings"][0] == {"cause": "routing", "usd_per_hour": 28.14}
+
+
+def test_boundaries_that_were_left_out_are_told():
+    found = answer()
+    assert "not searched in full" not in words(printed(answer_tables(found)))
+    assert answer_json(found)["search"] == {"plan": None, "pool_routing": None}
+    large = replace(found, result=replace(found.result, effort=LEFT_OUT))
+    sentence = (
+        "5,670 boundaries between pools were not searched in full: "
+        "by proven bounds no plan below $51.25 per hour is possible there."
+    )
+    assert f"Left out {sentence}" in words(printed(answer_tables(large)))
+    assert "Two pools, routed" not in words(printed(answer_tables(large)))
+    told = {"boundaries_left_out": 5670, "least_usd_per_hour_left_out": 51.25, "note": sentence}
+    assert answer_json(large)["search"] == {"plan": told, "pool_routing": None}
+    routed = replace(found, routed_effort=replace(LEFT_OUT, least_usd_left_out=0.0))
+    text = words(printed(answer_tables(routed)))
+    assert "Two pools, routed: 5,670 boundaries between pools were not searched in full: how cheap a" in text
+    assert answer_json(routed)["search"]["plan"] is None
+    assert answer_json(routed)["search"]["pool_routing"]["least_usd_per_hour_left_out"] is None
 
 
 def test_several_gpu_types_are_told_apart_in_narrow_columns():

@@ -2,6 +2,7 @@ import doctest
 
 import pytest
 
+from fleetopt.planner.plan import SearchEffort
 from fleetopt.reporting import formatting, layout, wording
 from tests.unit.reporting.samples import ALL_DOCUMENTS, ONE_POOL, document
 
@@ -52,6 +53,24 @@ def test_saving_needs_a_confirmed_baseline_and_prices() -> None:
     changed["baselines"]["homogeneous"]["verdict"] = "refuted"
     assert wording.saving(changed) == "None to claim: the fleet of one pool to compare with is itself refuted."
     assert wording.saving(ALL_DOCUMENTS["infeasible"]) == "None to claim: there is no plan."
+
+
+@pytest.mark.parametrize(
+    ("least_usd", "text"),
+    [
+        (8.84, "by proven bounds no plan below $8.84 per hour is possible there."),
+        (8.849, "by proven bounds no plan below $8.84 per hour is possible there."),
+        (1234.9, "by proven bounds no plan below $1,234 per hour is possible there."),
+        (0.0, "how cheap a plan may be there is not known."),
+    ],
+)
+def test_boundaries_left_out_and_the_price_of_fleets_there_rounded_down(least_usd: float, text: str) -> None:
+    found = SearchEffort(cells=1, opened=1, pools_sized=1, boundaries_left_out=5670, least_usd_left_out=least_usd)
+    assert wording.left_out(found) == f"5,670 boundaries between pools were not searched in full: {text}"
+
+
+def test_nothing_is_said_where_no_boundary_was_left_out() -> None:
+    assert wording.left_out(None) == wording.left_out(SearchEffort(cells=1, opened=1, pools_sized=1)) == ""
 
 
 def test_band_of_one_pool_and_of_no_compression() -> None:

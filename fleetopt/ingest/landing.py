@@ -21,7 +21,7 @@ from fleetopt.ingest.interpret import Interpretation
 from fleetopt.ingest.lines import BATCH_BYTES, count_lines
 from fleetopt.ingest.log_file import LogFile
 from fleetopt.ingest.parts import PartsWriter
-from fleetopt.ingest.places import Place, find_files, parse_place, shown_file
+from fleetopt.ingest.places import Place, find_files, matching, parse_place, shown_file
 from fleetopt.ingest.reading import Tally, read_records, records_and_notes
 from fleetopt.ingest.segments import ClockSegments
 
@@ -407,7 +407,7 @@ def _dates_of(files: list[str], place: Place) -> dict[str, date]:
             local = date.fromisoformat(candidate)
         except ValueError:
             continue
-        for file in set(files) & set(find_files(place.at(candidate))):
+        for file in matching(place.at(candidate), files):
             _give_date(dates, file, local)
     return dates
 

@@ -9,6 +9,7 @@ import http.client
 import re
 import shutil
 import tempfile
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, Final, cast
@@ -109,6 +110,19 @@ def find_files(place: Place) -> list[str]:
     if place.pattern.startswith("http"):
         return [place.pattern] if _exists_http(place.pattern) else []
     return [file.url for file in stores.find_stored(place.pattern)]
+
+
+def matching(place: Place, files: Collection[str]) -> set[str]:
+    """Return those of some files, listed before by a wider pattern, that a pattern matches; a store is not asked again.
+
+    Raises
+    ------
+    InputError
+        If the place cannot be reached.
+    """
+    if stores.is_stored(place.pattern):
+        return {file for file in files if stores.is_match(place.pattern, file)}
+    return set(files) & set(find_files(place))
 
 
 def open_file(file: str) -> BinaryIO:

@@ -89,17 +89,20 @@ def find_stored(pattern: str) -> list[StoredFile]:
     filesystem, root, path = _opened(pattern)
     parts = path.split("/")
     wild = next((i for i, part in enumerate(parts) if "**" in part), len(parts) - 1)
-    matches = re.compile(_regex(path)).fullmatch
-    with_hidden = parts[-1].startswith(".")
 
     def found() -> Iterator[StoredFile]:
         for folder in _folders(filesystem, parts[:wild]):
             for info in _infos(filesystem, folder, parts[wild], recursive="**" in parts[wild]):
-                hidden = PurePosixPath(info.path).name.startswith(".") and not with_hidden
-                if info.type == fs.FileType.File and matches(info.path) and not hidden:
+                if info.type == fs.FileType.File and is_match(path, info.path):
                     yield StoredFile(f"{root}/{info.path}", info.size, info.mtime_ns)
 
     return _asked(pattern, lambda: sorted(found(), key=lambda file: file.url))
+
+
+def is_match(pattern: str, url: str) -> bool:
+    """Whether a file is of those that `find_stored` lists for a pattern."""
+    is_hidden = PurePosixPath(url).name.startswith(".") and not PurePosixPath(pattern).name.startswith(".")
+    return re.fullmatch(_regex(pattern), url) is not None and not is_hidden
 
 
 def open_stored(url: str) -> BinaryIO:

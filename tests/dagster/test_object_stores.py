@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 
 from fleetopt.errors import InputError
+from fleetopt.ingest.landing import list_files
 from fleetopt.schemas import TABLES
 from pipelines import sensors
 from pipelines.forgetting import Forgetting
@@ -67,6 +68,10 @@ def test_from_the_sensor_to_the_tables(project, instance, bucket, monkeypatch):
         assert set(there.tables.read(table).collect_schema()) == set(TABLES[table].schema)
     assert not there.settings.paths.tables.exists()
     assert requested(there, instance, cursor)[0] == []
+    landing = there.defs.resources["landing"]
+    settings = there.settings
+    every = list_files(landing.sources["chat"], "chat", None, settings.config_dir, settings.data_dir)
+    assert every == [file for day in DAYS for file in landing.files("chat", day)]
     bucket.put(f"chat/{DAYS[1]}/third.log", b"TIMESTAMP,ContextTokens,GeneratedTokens\n2026-01-06 23:59:59.5,7,8\n")
     assert requested(there, instance, cursor)[0] == [str(DAYS[1])]
     assert there.ingest(DAYS[1], instance).success

@@ -9,7 +9,7 @@ import pytest
 from fleetopt.errors import InputError
 from fleetopt.ingest import stores
 from fleetopt.ingest.compression import HashingStream, decompressed, open_text
-from fleetopt.ingest.places import find_files, open_file, parse_place, shown_file, stamp
+from fleetopt.ingest.places import find_files, matching, open_file, parse_place, shown_file, stamp
 from fleetopt.ingest.stores import find_stored
 from tests.s3 import SECRET
 
@@ -63,6 +63,7 @@ def test_patterns(bucket, pattern, expected, tmp_path):
         bucket.put(name, name.encode())
     files = find_files(place(bucket, pattern, tmp_path))
     assert files == [f"s3://{bucket.name}/{name}" for name in expected]
+    assert matching(place(bucket, pattern, tmp_path), [f"s3://{bucket.name}/{name}" for name in NAMES]) == set(files)
     for file, name in zip(files, expected, strict=True):
         with closing(open_file(file)) as stream:
             assert stream.read() == name.encode()

@@ -14,6 +14,7 @@ from assets.layers import CORE_TABLES, PLAN_TABLES, STAGING, WRITE_RETRY
 from assets.metadata import OWNERS, column_lineage, copied_from, table_metadata, written_metadata
 from assets.partitions import Calendar, partition_day
 from fleetopt.config import Source
+from fleetopt.ingest.background import one_ahead
 from fleetopt.ingest.files import quarantine_rows
 from fleetopt.ingest.quality import QualityCount
 from fleetopt.ingest.staging import Staged, stage

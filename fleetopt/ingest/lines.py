@@ -29,7 +29,7 @@ PUBLIC_HASH_KEY: Final = b"fleetopt-public-default-key"
 It is public, so whoever guesses a line can confirm the guess from its hash. Set ``FLEETOPT_HASH_KEY`` wherever lines
 are sensitive; days that are ingested under another key are read again.
 """
-BATCH_BYTES: Final = 8 << 20
+BATCH_BYTES: Final = 4 << 20
 MAX_LINE_BYTES: Final = 16 << 20
 """A longer line is counted and hashed, but neither held nor parsed."""
 

@@ -10,9 +10,9 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -21,6 +21,8 @@ from uuid import uuid4
 import numpy as np
 import polars as pl
 
+from fleetopt.ingest.background import Background
+from fleetopt.ingest.columns import has_one_value, write_columns
 from fleetopt.schemas import RAW_REQUESTS, UTC_MICROSECONDS
 
 PART_SCHEMA: Final = pl.Schema(
@@ -195,6 +197,8 @@ class Parts:
 class PartsWriter:
     """Writes the parts of a source and day into a directory of its own, which appears whole or not at all.
 
+    Parts are written on a thread of its own, while the next one is gathered.
+
     A context manager: what is not finished when it ends is removed, and what a run that was killed has left is removed
     by the next writer in the same place.
 
@@ -214,9 +218,7 @@ class PartsWriter:
         self._text_bytes = 0
         self._minutes: dict[int, int] = {}
         self._untimed = 0
-        # Parts are written beside what makes the next rows, one at a time.
-        self._thread = ThreadPoolExecutor(1)
-        self._writing: Future[None] | None = None
+        self._background = Background()
 
     def __enter__(self) -> Self:
         self._place.mkdir(parents=True, exist_ok=True)
@@ -227,7 +229,7 @@ class PartsWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._thread.shutdown()
+        self._background.close()
         shutil.rmtree(self._directory, ignore_errors=True)
         _lock_file(self._directory).unlink(missing_ok=True)
         os.close(self._lock)
@@ -247,7 +249,7 @@ class PartsWriter:
         """Give the directory its name; where one of that name is already, that one counts."""
         for kind in self._held:
             self._flush(kind)
-        self._await()
+        self._background.wait()
         parts = Parts(
             self._place / name, tuple(self._files["part"]), tuple(self._files["note"]), self._minutes, self._untimed
         )
@@ -269,17 +271,12 @@ class PartsWriter:
     def _flush(self, kind: str) -> None:
         held, self._held[kind] = self._held[kind], []
         self._text_bytes = 0
-        self._await()
         if held:
-            self._writing = self._thread.submit(self._sort_and_write, kind, held)
+            self._background.run(partial(self._write_sorted, kind, held))
 
-    def _await(self) -> None:
-        if self._writing is not None:
-            self._writing.result()
-            self._writing = None
-
-    def _sort_and_write(self, kind: str, held: list[pl.DataFrame]) -> None:
+    def _write_sorted(self, kind: str, held: list[pl.DataFrame]) -> None:
         frame = pl.concat(held)
+        held.clear()
         time = frame.columns[frame.dtypes.index(UTC_MICROSECONDS)]
         if frame[time].null_count():
             self._write(kind, frame.filter(pl.col(time).is_null()), time)
@@ -293,9 +290,7 @@ class PartsWriter:
             self._weigh(frame)
         constants = _constants(frame)
         name = f"{kind}-{len(self._files[kind]):05d}.parquet"
-        frame.drop(constants).write_parquet(
-            self._directory / name, compression="lz4", row_group_size=_ROW_GROUP_ROWS, statistics=True
-        )
+        write_columns(frame.drop(constants), self._directory / name, row_group_rows=_ROW_GROUP_ROWS)
         first, last = frame[time].cast(pl.Int64)[0], frame[time].cast(pl.Int64)[-1]
         self._files[kind].append(Part(name, frame.height, first, last, constants))
 
@@ -361,7 +356,7 @@ def _constants(frame: pl.DataFrame) -> dict[str, Any]:
     for column in frame.iter_columns():
         if column.null_count() == frame.height:
             found[column.name] = None
-        elif column.dtype in _OFTEN_CONSTANT and column.eq_missing(column.new_from_index(0, frame.height)).all():
+        elif column.dtype in _OFTEN_CONSTANT and has_one_value(column):
             found[column.name] = column[0]
     return found
 

@@ -1,16 +1,15 @@
 """From a log file to rows: bytes, records, fields, meaning. On two threads, in the order of the file, streaming."""
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
-from typing import BinaryIO, Final, TypeVar
+from typing import BinaryIO, Final
 
 import numpy as np
 import polars as pl
 
+from fleetopt.ingest.background import in_order
 from fleetopt.ingest.csv_reader import CsvReader
 from fleetopt.ingest.fields import FieldReader, Fields
 from fleetopt.ingest.formats.definition import Csv, LogFormat
@@ -44,8 +43,6 @@ RECORD_SCHEMA: Final = pl.Schema(
 ``key_*`` are those of the request's id where it has one (``has_id``), else of the record. A note is a line that is no
 request but says something of the one with its key.
 """
-
-T = TypeVar("T")
 
 
 @dataclass(slots=True)
@@ -123,9 +120,9 @@ def read_records(
             is_quoted, delimiter = (False, ",") if csv is None else (csv.quoted, csv.delimiter)
             chunks = read_chunks(stream, batch_bytes=batch_bytes, quoted=is_quoted, delimiter=delimiter)
             split = partial(_split, record_key=record_key, explode=log_format.explode)
-            batches = _in_order(pool, (partial(split, chunk) for chunk in chunks))
+            batches = in_order(pool, (partial(split, chunk) for chunk in chunks), _AHEAD)
         tasks = (partial(_rows, batch, reader.prepare(batch), file, log_format, how) for batch in batches)
-        for rows in _in_order(pool, tasks):
+        for rows in in_order(pool, tasks, _AHEAD):
             tally.lines += rows.n_lines
             tally.records += rows.n_records
             if len(rows.frame):
@@ -153,20 +150,6 @@ def records_and_notes(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
         pl.lit(None, pl.String).alias("archetype"),
     )
     return rows.filter(~is_note), pl.concat([labels.select(names), parents.select(names)])
-
-
-def _in_order(pool: ThreadPoolExecutor, tasks: Iterable[Callable[[], T]]) -> Iterator[T]:
-    """Run tasks on the pool, a few ahead of what is asked for, and give their results in order."""
-    remaining = iter(tasks)
-    running: deque[Future[T]] = deque(pool.submit(task) for task in islice(remaining, _AHEAD))
-    try:
-        while running:
-            result = running.popleft().result()
-            running.extend(pool.submit(task) for task in islice(remaining, 1))
-            yield result
-    finally:
-        for future in running:
-            future.cancel()
 
 
 def _split(chunk: Chunk, record_key: bytes, explode: Callable[[Batch], Batch] | None) -> Batch:

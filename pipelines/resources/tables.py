@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import CommitFailedError, TableNotFoundError
 from deltalake.transaction import AddAction
 
+from fleetopt.ingest.background import Background
 from fleetopt.schemas import TABLES, Table
 from pipelines.resources.table_files import TableFiles
 
@@ -60,12 +62,13 @@ class DayWriter:
         self._table = table
         self._days = (first_day, last_day)
         self._id = uuid.uuid4().hex
+        self._background = Background()
         self.rows = 0
         self.version: int | None = None
         self.added: list[AddAction] = []
 
     def write(self, frame: pl.DataFrame) -> None:
-        """Add rows, after those that were added before.
+        """Add rows, after those that were added before; they are written on another thread, a frame at a time.
 
         Parameters
         ----------
@@ -79,16 +82,25 @@ class DayWriter:
         """
         _refuse(self._table, schema_differences(frame.schema, self._table.schema), "the frame")
         self._refuse_other_days(frame)
+        self.rows += frame.height
+        self._background.run(partial(self._write, frame))
+
+    def finish(self) -> None:
+        """Wait until all rows are written."""
+        self._background.wait()
+        self._background.close()
+
+    def discard(self) -> None:
+        """Remove the files that were written."""
+        self._background.close()
+        self._files.remove(f"{self._table.name}/{action.path}" for action in self.added)
+
+    def _write(self, frame: pl.DataFrame) -> None:
         for day, rows in _by_day(frame):
             path = f"day={day.isoformat()}/part-{len(self.added):05d}-{self._id}.parquet"
             self.added.append(_add_action(path, day, 0, rows.height))
             size = self._files.write(rows, f"{self._table.name}/{path}")
             self.added[-1] = replace(self.added[-1], size=size)
-            self.rows += rows.height
-
-    def discard(self) -> None:
-        """Remove the files that were written."""
-        self._files.remove(f"{self._table.name}/{action.path}" for action in self.added)
 
     def _refuse_other_days(self, frame: pl.DataFrame) -> None:
         first_day, last_day = self._days
@@ -294,6 +306,7 @@ class TableStore:
         writer = DayWriter(self.files, table, first_day, last_day)
         try:
             yield writer
+            writer.finish()
         except BaseException:
             writer.discard()
             raise

@@ -1,10 +1,9 @@
 """Staging layer: typed requests, each record once, those that no GPU served, unusable records, and their balance."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, date, datetime, timedelta
-from typing import Any, TypeVar, cast
+from typing import Any
 
 import dagster as dg
 import polars as pl
@@ -22,7 +21,6 @@ from fleetopt.schemas import OBSERVED, QUARANTINED_REQUESTS, STG_QUALITY, STG_RE
 
 _ROW_TABLES = ("stg_requests", "unserved_requests", "quarantined_requests")
 
-Item = TypeVar("Item")
 
 _PLACE = ("day", "source", "file", "line_number", "record_number")
 _OBSERVED = tuple(column.name for column in OBSERVED)
@@ -135,17 +133,6 @@ def stage_source(landing: Any, name: str, day: date, writers: Any) -> pl.DataFra
         clock_restarts=sum(state.restarts for state in pointer.files if state.rows),
         landing_digest=pointer.landing_digest,
     )
-
-
-def one_ahead(items: Iterator[Item]) -> Iterator[Item]:
-    """Yield the same, with the next one being made on a thread of its own meanwhile."""
-    end = object()
-    with ThreadPoolExecutor(1) as beside:
-        coming = beside.submit(next, items, end)
-        while (item := coming.result()) is not end:
-            coming = beside.submit(next, items, end)
-            yield cast(Item, item)
-            del item
 
 
 def table_rows(

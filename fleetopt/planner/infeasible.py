@@ -37,11 +37,12 @@ def explain(problem: Problem) -> Infeasibility:
             nearest=f"a fleet that refuses requests above {longest:,} tokens",
         )
     unlimited = replace(problem, offers=tuple(replace(offer, max_gpus=None) for offer in problem.offers))
-    plan = _plan(unlimited, is_proved=True)
+    is_limited = any(offer.max_gpus is not None for offer in problem.offers)
+    plan = _plan(unlimited, is_proved=True) if is_limited else None  # else that is the problem itself
     if plan is not None:
         return _too_few_gpus(problem, plan)
     any_tpot = replace(unlimited, slo=replace(problem.slo, tpot_p99_s=math.inf))
-    if _plan(any_tpot, is_proved=True) is not None:
+    if math.isfinite(problem.slo.tpot_p99_s) and _plan(any_tpot, is_proved=True) is not None:
         return _tpot_too_tight(problem, unlimited)
     return _ttft_too_tight(any_tpot)
 

@@ -80,6 +80,7 @@ PLAN_KEYS = FLEET_KEYS | {
     "infeasibility",
     "published_predictions",
     "baselines",
+    "search",
     "certificate",
     "frontier",
     "verification",
@@ -94,6 +95,7 @@ def test_plan_has_its_documented_keys_and_adds_up(trace, tmp_path):
     plan = json_of(*asked, "--frontier", "--figure", figure)
     assert set(plan) == PLAN_KEYS
     assert plan["caveats"] == []
+    assert plan["search"] == {"plan": None, "pool_routing": None}
     assert set(plan["baselines"]) == {"homogeneous", "pool_routing", "retrofit", "published"}
     assert set(plan["baselines"]["homogeneous"]) == FLEET_KEYS
     assert (plan["status"], plan["infeasibility"], plan["verification"]) == ("feasible", None, None)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
@@ -115,13 +116,13 @@ def test_a_disk_that_fills_up_leaves_the_table_and_no_file(store, monkeypatch):
     store.write_day("core_arrivals", DAY, arrivals(DAY, 5))
     before = parquet_files(store, "core_arrivals")
 
-    def half_a_file(self, path, **options):
-        Path(path).write_bytes(b"PAR1")
+    def half_a_file(table, where, **options):
+        Path(where).write_bytes(b"PAR1")
         raise OSError(28, "No space left on device")
 
     with pytest.raises(OSError, match="No space"), store.day_writer("core_arrivals", DAY) as writer:
         writer.write(arrivals(DAY, 3))
-        monkeypatch.setattr(pl.DataFrame, "write_parquet", half_a_file)
+        monkeypatch.setattr(pq, "write_table", half_a_file)
         writer.write(arrivals(DAY, 3))
     assert store.read("core_arrivals").collect().height == 5
     assert parquet_files(store, "core_arrivals") == before
@@ -134,6 +135,7 @@ from pipelines.resources.tables import TableStore
 from tests.dagster.test_tables import DAY, arrivals
 with TableStore(Path(sys.argv[1])).day_writer("core_arrivals", DAY) as writer:
     writer.write(arrivals(DAY, 3))
+    writer.finish()
     os.kill(os.getpid(), signal.SIGKILL)
 """
 

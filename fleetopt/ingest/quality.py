@@ -179,7 +179,7 @@ class _Clock:
         self._waiting = []
         if not len(times):
             return
-        starts = np.flatnonzero(np.diff(times, prepend=times[0] - 1))
+        starts = np.flatnonzero(np.concatenate([[True], times[1:] != times[:-1]]))
         alike = np.diff(starts, append=len(times))
         self.distinct += len(starts)
         self.pairs += int((alike * (alike - 1) // 2).sum())

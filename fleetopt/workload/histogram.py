@@ -197,9 +197,9 @@ def _sum_lengths(prompt: np.ndarray, output: np.ndarray, sums: np.ndarray) -> No
 def _bin(tokens: int) -> int:
     """Number of the bin that holds a length: bins are numbered from 0 without gaps, 32 for each power of two from 64.
 
-    With the shift s of `bin_lower_edge` it is ``32 s + (v >> s)``. The shift is read off the exponent of the length as a
-    floating-point number. One that is rounded up to a power of two has 63 as its leading digits: with a shift that is
-    one too large, 31 is left of them, and the number is the same.
+    With the shift s of `bin_lower_edge` it is ``32 s + (v >> s)``. The shift is read off the exponent of the length as
+    a floating-point number. One that is rounded up to a power of two has 63 as its leading digits: with a shift that
+    is one too large, 31 is left of them, and the number is the same.
     """
     exponent = (np.float64(tokens).view(np.int64) >> 52) - 1023
     shift = max(exponent + 1 - LEADING_BITS, 0)

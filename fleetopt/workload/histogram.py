@@ -201,7 +201,7 @@ def _bin(tokens: int) -> int:
     a floating-point number. One that is rounded up to a power of two has 63 as its leading digits: with a shift that
     is one too large, 31 is left of them, and the number is the same.
     """
-    exponent = (np.float64(tokens).view(np.int64) >> 52) - 1023
+    exponent = (int(np.float64(tokens).view(np.int64)) >> 52) - 1023
     shift = max(exponent + 1 - LEADING_BITS, 0)
     return (shift << LEADING_BITS - 1) + (tokens >> shift)
 

@@ -19,8 +19,8 @@ LEADING_BITS = 6
 
 _LABELS = ("day", "fleet", "archetype")
 _BATCH_ROWS = 1 << 20
-_MERGE_CELLS = 1 << 22
-"""So many cells, 32 bytes each, may wait to be merged."""
+_MERGE_CELLS = 1 << 18
+"""So many cells of an hour, 32 bytes each, may wait to be merged."""
 _BIN_BITS = 11
 """Any length up to 2**63 - 1 has a bin below 2**11; see `_bin`."""
 _HOUR_US = 3_600_000_000
@@ -137,23 +137,25 @@ class _Cells:
     """The cells of one day, fleet and archetype while rows come in: a number each for its place, and its three sums."""
 
     def __init__(self) -> None:
-        self._cells: list[np.ndarray] = []
+        self._hours: dict[int, list[np.ndarray]] = {}
 
     def add(self, time_us: np.ndarray, prompt: np.ndarray, output: np.ndarray) -> None:
         """Count requests: int64[n] each; hour by hour, since the cells of one hour fit into a processor's cache."""
         hour = time_us // _HOUR_US % 24
-        if (np.diff(hour) < 0).any():
+        if (hour[1:] < hour[:-1]).any():
             order = np.argsort(hour, kind="stable")
             hour, prompt, output = hour[order], prompt[order], output[order]
-        starts = np.flatnonzero(np.diff(hour, prepend=-1))
+        starts = np.flatnonzero(np.concatenate([[True], hour[1:] != hour[:-1]]))
         for start, end in zip(starts, [*starts[1:], len(hour)], strict=True):
-            self._cells.append(_cells_of(int(hour[start]), prompt[start:end], output[start:end]))
-        if sum(cells.shape[1] for cells in self._cells) > _MERGE_CELLS:
-            self._cells = [self._merged()]
+            held = self._hours.setdefault(int(hour[start]), [])
+            held.append(_cells_of(int(hour[start]), prompt[start:end], output[start:end]))
+            if sum(cells.shape[1] for cells in held) > _MERGE_CELLS:
+                held[:] = [_merged(held)]
 
     def frame(self) -> pl.DataFrame:
         """Cells in order of hour, prompt and output bin."""
-        code, requests, prompt_sum, output_sum = self._merged()
+        merged = [_merged(self._hours.pop(hour)) for hour in sorted(self._hours)]
+        code, requests, prompt_sum, output_sum = np.concatenate(merged, axis=1)
         mask = (1 << _BIN_BITS) - 1
         return pl.DataFrame(
             {
@@ -166,11 +168,15 @@ class _Cells:
             }
         )
 
-    def _merged(self) -> np.ndarray:
-        cells = np.concatenate(self._cells, axis=1)
-        cells = cells[:, np.argsort(cells[0], kind="stable")]
-        starts = np.flatnonzero(np.diff(cells[0], prepend=-1))
-        return np.vstack([cells[0, starts], np.add.reduceat(cells[1:], starts, axis=1)])
+
+def _merged(held: Sequence[np.ndarray]) -> np.ndarray:
+    """Add up cells of the same place; in order of place."""
+    if len(held) == 1:
+        return held[0]
+    cells = np.concatenate(held, axis=1)
+    cells = cells[:, np.argsort(cells[0], kind="stable")]
+    starts = np.flatnonzero(np.diff(cells[0], prepend=-1))
+    return np.vstack([cells[0, starts], np.add.reduceat(cells[1:], starts, axis=1)])
 
 
 def _cells_of(hour: int, prompt: np.ndarray, output: np.ndarray) -> np.ndarray:

@@ -35,7 +35,7 @@ class _Layout:
     has_repeat : bool
         Whether a wanted column is there twice, so that it is not known which one counts.
     keeps_text : bool
-        Whether every column is known, so that none can hold a prompt.
+        Whether every column is known, so that none can hold a prompt, and none names a person.
     """
 
     names: tuple[str, ...]
@@ -69,11 +69,14 @@ class CsvReader:
     container : Csv
     paths : tuple of str
         Names of the wanted columns.
+    private : tuple of str
+        Those of them that must not be kept as they are, such as tenants: below a header with one no text is kept.
     """
 
-    def __init__(self, container: Csv, paths: tuple[str, ...]) -> None:
+    def __init__(self, container: Csv, paths: tuple[str, ...], private: tuple[str, ...] = ()) -> None:
         self._container = container
         self._paths = paths
+        self._private = private
         self._longest = np.frombuffer(max(container.header, key=len).encode(), np.uint8)
         delimiter = re.escape(container.delimiter)
         self._field = re.compile(rf'(?:^|{delimiter})(?:"((?:[^"]|"")*)"|([^"{delimiter}]*))')
@@ -118,7 +121,7 @@ class CsvReader:
             slots=np.array([rows.get(name, -1) for name in names], np.int64),
             salt=np.frombuffer(salt, "<i8"),
             has_repeat=any(names.count(path) > 1 for path in self._paths),
-            keeps_text=known.issuperset(names),
+            keeps_text=known.issuperset(names) and not set(names).intersection(self._private),
         )
 
     def _find(self, batch: Batch, sections: list[_Section], headers: np.ndarray) -> Fields:

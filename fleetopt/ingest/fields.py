@@ -47,7 +47,8 @@ class Fields:
     key_hi, key_lo : np.ndarray
         int64[n]: key of the record: that of the batch, altered where more than its bytes tells records apart.
     keeps_text : np.ndarray
-        bool[n]: whether nothing in the record can be a prompt, as far as the fields that it has say.
+        bool[n]: whether nothing in the record can be a prompt, a tenant or a session, as far as the fields that it has
+        say.
     """
 
     paths: tuple[str, ...]

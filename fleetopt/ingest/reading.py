@@ -56,10 +56,13 @@ class Tally:
     records : int
         Records of requests, usable or not; headers, notes and events of other kinds are none, and a line may hold
         several.
+    notes : int
+        Lines that are no request but say something of one.
     """
 
     lines: int = 0
     records: int = 0
+    notes: int = 0
 
 
 def read_records(
@@ -103,10 +106,11 @@ def read_records(
         If a Parquet file cannot be read.
     """
     record_key = derive_key(how.hash_key, b"record")
-    paths = log_format.mapping.paths()
+    mapping = log_format.mapping
+    paths = mapping.paths()
     container = log_format.container
     csv = container if isinstance(container, Csv) and not is_parquet else None
-    reader: FieldReader = JsonReader(paths) if csv is None else CsvReader(csv, paths)
+    reader: FieldReader = JsonReader(paths) if csv is None else CsvReader(csv, paths, mapping.tenant + mapping.session)
     with ThreadPoolExecutor(THREADS) as pool:
         if is_parquet:
             batches = read_parquet_batches(
@@ -114,7 +118,7 @@ def read_records(
                 paths=paths,
                 record_key=record_key,
                 batch_rows=_BATCH_ROWS,
-                whole_rows=not log_format.mapping.request_id,
+                whole_rows=not mapping.request_id,
             )
         else:
             is_quoted, delimiter = (False, ",") if csv is None else (csv.quoted, csv.delimiter)
@@ -125,6 +129,7 @@ def read_records(
         for rows in in_order(pool, tasks, _AHEAD):
             tally.lines += rows.n_lines
             tally.records += rows.n_records
+            tally.notes += len(rows.frame) - rows.n_records
             if len(rows.frame):
                 yield rows.frame if segments is None else segments.shift(rows.frame)
 
@@ -191,7 +196,7 @@ def _rows(
 
 
 def _raw_text(batch: Batch, reason: pl.Series, fields: Fields) -> pl.Series:
-    """Keep the text of the lines that could not be used, cut to 4 KiB, where nothing in it can be a prompt."""
+    """Keep the text of lines that could not be used, cut to 4 KiB, where no prompt, tenant or session can be in it."""
     text = pl.Series("raw_text", [None], dtype=pl.String).new_from_index(0, len(batch))
     rows = np.flatnonzero(reason.is_not_null().to_numpy() & fields.keeps_text)
     if len(rows) == 0:

@@ -14,7 +14,7 @@ _SPLITWISE = Csv(
 )
 _VIDUR = Csv(
     header=("arrived_at", "num_prefill_tokens", "num_decode_tokens"),
-    harmless=("", "num_total_tokens", "pd_ratio", "session_id", "block_size", "block_hash_ids"),
+    harmless=("", "num_total_tokens", "pd_ratio", "block_size", "block_hash_ids"),
 )
 
 SPLITWISE = LogFormat(

@@ -17,9 +17,9 @@ KEY = bytes(range(16))
 AZURE = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
 
 
-def read(data, container, paths, batch_bytes=1 << 20):
+def read(data, container, paths, batch_bytes=1 << 20, private=()):
     """Rows: what each record is at each path (None where it is missing), its fault, its key, and what else is said."""
-    reader = CsvReader(container, paths)
+    reader = CsvReader(container, paths, private)
     rows = []
     chunks = read_chunks(
         io.BytesIO(data), batch_bytes=batch_bytes, quoted=container.quoted, delimiter=container.delimiter
@@ -124,6 +124,12 @@ def test_text_is_kept_only_where_every_column_is_known():
     rows = read(b"a\n1\na,b,n\n1,2,3\na,prompt\n1,2\n", container, ("a", "b"))
     assert [row["keeps_text"] for row in rows if not row["is_other"]] == [True, True, False]
     assert not read(b"1\n", container, ("a", "b"))[0]["keeps_text"]
+
+
+def test_no_text_is_kept_below_a_header_with_a_column_that_names_people():
+    data = b"a,n\n1,2\na,user\n1,acme\nacme\n"
+    rows = read(data, Csv(header=("a",), harmless=("n",)), ("a", "user"), private=("user",))
+    assert [row["keeps_text"] for row in rows if not row["is_other"]] == [True, False, False]
 
 
 def test_quoted_fields():

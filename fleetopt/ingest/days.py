@@ -2,8 +2,8 @@
 
 A record belongs to the UTC day of its arrival. In a file whose name gives a local date, a record whose logged time is
 of another local date belongs to the UTC day of the file's local noon; so does one that finished on the file's date but
-arrived more than one date before. A record without a readable time goes with the nearest one above it that has one,
-else with the nearest below, else with the file's local noon.
+arrived more than one date before, and one without a readable time. Where no name gives a date, a record without a
+readable time goes with the nearest one above it that has one, else with the nearest below.
 """
 
 from collections.abc import Iterable, Iterator
@@ -77,29 +77,20 @@ def home_days(
         frame, days = _place(read, timezone, local_date)
         if last is None and days.null_count() == len(days):
             waiting.append(frame)
-            if sum(held.height for held in waiting) <= MAX_WAITING_ROWS:
-                continue
-            last = _noon(file, timezone, local_date)
-            days = days.clear()
-        elif last is None:
+            if sum(held.height for held in waiting) > MAX_WAITING_ROWS:
+                raise InputError(
+                    f"{file}: none of its first {MAX_WAITING_ROWS:,} records has a readable time, so no day can be "
+                    "given; is it of the declared format?"
+                )
+            continue
+        if last is None:
             last = days.drop_nulls()[0]
         yield from ((last, held) for held in waiting)
         waiting = []
-        if len(days):
-            days = days.forward_fill().fill_null(last)
-            last = days[-1]
-            yield from _by_day(frame, days)
-    only = None if local_date is None else noon_day(local_date, timezone)
-    yield from ((only, held) for held in waiting)
-
-
-def _noon(file: str, timezone: str, local_date: date | None) -> date:
-    if local_date is None:
-        raise InputError(
-            f"{file}: none of its first {MAX_WAITING_ROWS:,} records has a readable time, so no day can be given; "
-            "is it of the declared format?"
-        )
-    return noon_day(local_date, timezone)
+        days = days.forward_fill().fill_null(last)
+        last = days[-1]
+        yield from _by_day(frame, days)
+    yield from ((None, held) for held in waiting)
 
 
 def _by_day(frame: pl.DataFrame, days: pl.Series) -> Iterator[tuple[date | None, pl.DataFrame]]:
@@ -111,10 +102,12 @@ def _by_day(frame: pl.DataFrame, days: pl.Series) -> Iterator[tuple[date | None,
 
 
 def _place(frame: pl.DataFrame, timezone: str, local_date: date | None) -> tuple[pl.DataFrame, pl.Series]:
-    """Give each record its day, null where it has no time, and those that do not belong to the file's date a reason."""
+    """Give each record its day, null where none is known, and those that do not belong to the file's date a reason."""
     days = frame["arrival_time"].dt.date()
     if local_date is None:
         return frame, days
+    home = pl.Series([noon_day(local_date, timezone)]).new_from_index(0, len(days))
+    days = days.zip_with(days.is_not_null(), home) if days.null_count() else days
     logged = pl.coalesce("logged_time", "arrival_time").dt.convert_time_zone(timezone)
     is_outside = logged.dt.date() != local_date
     arrival = pl.col("arrival_time").dt.convert_time_zone(timezone)
@@ -122,7 +115,6 @@ def _place(frame: pl.DataFrame, timezone: str, local_date: date | None) -> tuple
     outside, early = frame.select(is_outside.fill_null(value=False).alias("outside"), is_early.fill_null(value=False))
     if not (outside.any() or early.any()):
         return frame, days
-    home = pl.Series([noon_day(local_date, timezone)]).new_from_index(0, len(days))
     days = home.zip_with(outside | early, days)
     return _refuse(_refuse(frame, outside, "outside_day"), early, "arrived_long_before"), days
 

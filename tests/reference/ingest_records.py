@@ -592,19 +592,21 @@ def local_time(wall, zone):
 # Days
 
 
+def noon_of(local_date, zone):
+    noon = datetime(local_date.year, local_date.month, local_date.day, 12, tzinfo=ZoneInfo(zone))
+    return noon.astimezone(UTC).date()
+
+
 def home_days(times, zone, local_date=None):
     """Give the day of each line from the times of all lines of a file (None where unreadable)."""
 
     def own(time):
-        noon = (
-            datetime(local_date.year, local_date.month, local_date.day, 12, tzinfo=ZoneInfo(zone))
-            if local_date
-            else None
-        )
         if local_date and time.astimezone(ZoneInfo(zone)).date() != local_date:
-            return noon.astimezone(UTC).date()
+            return noon_of(local_date, zone)
         return time.astimezone(UTC).date()
 
+    if local_date:
+        return [noon_of(local_date, zone) if time is None else own(time) for time in times]
     days = []
     for i in range(len(times)):
         above = [time for time in times[: i + 1] if time is not None]
@@ -613,13 +615,6 @@ def home_days(times, zone, local_date=None):
             days.append(own(above[-1]))
         elif below:
             days.append(own(below[0]))
-        elif local_date:
-            days.append(
-                datetime.combine(local_date, datetime.min.time(), ZoneInfo(zone))
-                .replace(hour=12)
-                .astimezone(UTC)
-                .date()
-            )
         else:
             days.append(None)
     return days

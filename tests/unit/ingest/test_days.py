@@ -52,6 +52,13 @@ def test_the_head_of_a_file_without_times_is_bounded(monkeypatch):
     assert _days([None] * 7 + [_at(17, 1)], local_date=DAY) == [DAY] * 8
 
 
+def test_lines_without_a_time_go_to_the_noon_of_a_file_with_a_date_wherever_they_stand():
+    times = [_at(16, 1), None, _at(16, 23)]  # in Los Angeles the 16th ends at 8 o'clock UTC of the 17th
+    noon = [_days([times[i] for i in order], "America/Los_Angeles", DAY) for order in ((0, 1, 2), (0, 2, 1), (1, 0, 2))]
+    assert noon == [[DAY] * 3] * 3
+    assert _days([_at(17, 1), None], "America/Los_Angeles", DAY) == [date(2023, 11, 17), DAY]
+
+
 def test_lines_of_another_date_go_to_the_noon_of_the_file():
     assert _days([_at(20, 5), None, _at(16, 23), None], local_date=DAY) == [DAY] * 4
     # Noon of the 16th on Kiritimati (UTC+14) is the 15th, 22:00, in UTC.

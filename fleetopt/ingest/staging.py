@@ -6,7 +6,7 @@ counts; among those of one time, a fixed order of what they say decides, so that
 nor the cuts between slices matter. Records that could not be used are compared among those of the same reason.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
@@ -79,7 +79,8 @@ def stage(
         Records with the same id repeat each other up to this far apart, s; what a line says of a request by its id
         reaches as far.
     before : Parts, optional
-        The records of the day before, as far as they are known: an id may be repeated across midnight.
+        The records of the day before, as far as they are known: an id may be repeated across midnight, and a line
+        before it may say something of a request after it.
     max_rows : int
         Rows of a slice.
 
@@ -93,11 +94,12 @@ def stage(
     carried = PART_SCHEMA.to_frame().select(_CARRIED)
     if before is not None:
         carried = before.read_ids(midnight - horizon).select(_CARRIED)
+    told = (parts,) if before is None else (before, parts)
     for cut in parts.slices(max_rows):
         rows, n_rows, n_unusable = _read(parts, cut, max_rows)
         distinct = _distinct(rows, carried, horizon)
         carried = _carry(rows, carried, cut, horizon)
-        joined = _with_notes(_in_order(distinct), parts, cut, horizon)
+        joined = _with_notes(_in_order(distinct), told, cut, horizon)
         n_parents = distinct.height - joined.height
         yield _part(joined, cut, n_rows - n_parents, n_rows - distinct.height, n_unusable)
 
@@ -235,12 +237,12 @@ def _in_order(rows: pl.DataFrame) -> pl.DataFrame:
     return rows[order]
 
 
-def _with_notes(rows: pl.DataFrame, parts: Parts, cut: Slice, horizon: timedelta) -> pl.DataFrame:
+def _with_notes(rows: pl.DataFrame, told: Sequence[Parts], cut: Slice, horizon: timedelta) -> pl.DataFrame:
     """Leave out requests that are the parents of others, and give those that notes label their traffic class."""
-    if not parts.notes or cut.start_us is None or not rows["has_id"].any():
+    if not any(parts.notes for parts in told) or cut.start_us is None or not rows["has_id"].any():
         return rows
     first, last = rows["arrival_time"][0], rows["arrival_time"][-1]
-    notes = parts.read_notes(first - horizon, last + horizon)
+    notes = pl.concat(parts.read_notes(first - horizon, last + horizon) for parts in told)
     rows = rows.with_row_index("index")
     keyed = rows.lazy().filter(pl.col("has_id"), pl.col("reason").is_null())
     gap = (pl.col("time") - pl.col("arrival_time")).abs()

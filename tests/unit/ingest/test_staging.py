@@ -144,6 +144,13 @@ def test_a_parent_is_no_request_of_its_own_and_labels_reach_their_request(tmp_pa
         assert counts == {"lines": 3, "duplicates": 1, "unusable": 0}
 
 
+def test_what_was_said_of_a_request_on_the_day_before_reaches_it(tmp_path):
+    before = write(tmp_path, [], [note(1, -1, archetype="code"), note(2, -1 - HORIZON_S, archetype="code")])
+    parts = write(tmp_path, [record(1, 1, has_id=True), record(2, 1, has_id=True)])
+    staged = next(stage(parts, DAY, horizon_s=HORIZON_S, before=before))
+    assert sorted(staged.requests.select("key_hi", "archetype").rows()) == [(1, "code"), (2, None)]
+
+
 def test_a_label_of_its_own_comes_before_that_of_a_note(tmp_path):
     rows = [record(1, 0, has_id=True, archetype="agent")]
     parts = write(tmp_path, rows, [note(1, 1, archetype="code")])

@@ -15,10 +15,10 @@ from uuid import uuid4
 
 import polars as pl
 
-from fleetopt.ingest.parts import Parts, PartsWriter, open_parts
+from fleetopt.ingest.parts import DESCRIPTION, Parts, PartsWriter, open_parts, remove_leftovers
 from fleetopt.schemas import TABLES
 from pipelines.resources.forgotten import Forgotten, Selection
-from pipelines.resources.raw_files import RawFiles
+from pipelines.resources.raw_files import POINTER, RawFiles
 from pipelines.resources.settings import Settings
 from pipelines.resources.tables import TableStore
 
@@ -131,14 +131,19 @@ class Forgetting:
 
     def _sets(self, source: str, day: date) -> list[Parts]:
         """Every set of parts of a source's day; all but one were left by earlier readings."""
-        folders = [path for path in self._raw.directory(source, day).iterdir() if (path / "parts.json").exists()]
+        folders = [path for path in self._raw.directory(source, day).iterdir() if (path / DESCRIPTION).exists()]
         return [open_parts(folder) for folder in sorted(folders)]
 
     def _delete_raw(self, source: str, day: date) -> None:
         directory = self._raw.directory(source, day)
+        # The pointer goes before what it points to: a run that is stopped in between leaves a day that was never read.
         if self._selection.tenant is None:
+            (directory / POINTER).unlink(missing_ok=True)
+            for parts in self._sets(source, day):
+                _remove_set(parts.directory)
             shutil.rmtree(directory)
             return
+        _remove_unfinished(directory)
         sets = self._sets(source, day)
         if not any(map(self._rows, sets)):
             return
@@ -148,7 +153,7 @@ class Forgetting:
             # Another name than reading gives: the day is read again when it is ingested the next time.
             self._raw.point_to(source, day, replace(pointer, raw_id=kept.directory.name, lines=kept.rows))
         for parts in sets:
-            shutil.rmtree(parts.directory)
+            _remove_set(parts.directory)
 
     def _without(self, directory: Path, parts: Parts) -> Parts:
         """Write a day's parts again without the rows that go."""
@@ -158,6 +163,20 @@ class Forgetting:
                     writer.add(rows.filter(~self._meant(of_source=True)))
             writer.add_notes(parts.read_notes(*_ALL_TIME))
             return writer.finish(uuid4().hex)
+
+
+def _remove_set(directory: Path) -> None:
+    """Delete a set of parts, its description first: what is left of it if this is stopped is known to be no set."""
+    (directory / DESCRIPTION).unlink(missing_ok=True)
+    shutil.rmtree(directory)
+
+
+def _remove_unfinished(directory: Path) -> None:
+    """Delete what runs that were stopped have left of a day: sets half written, and sets half deleted."""
+    remove_leftovers(directory)
+    for path in directory.iterdir():
+        if path.is_dir() and not path.name.startswith(".") and not (path / DESCRIPTION).exists():
+            shutil.rmtree(path)
 
 
 def shown_held(held: Sequence[Held]) -> str:

@@ -41,6 +41,8 @@ NOTE_SCHEMA: Final = pl.Schema(
 )
 """What a line says of a request by its key: that it is the parent of another, or which traffic class it is of."""
 
+DESCRIPTION: Final = "parts.json"
+"""File of a set of parts that says what is in it; without it, it is none."""
 PART_ROWS: Final = 1 << 19
 """Rows of a part: enough that parts are few, and little enough to sort in memory."""
 SLICE_ROWS: Final = 750_000
@@ -50,7 +52,6 @@ _PART_TEXT_BYTES: Final = 128 << 20
 _ROW_GROUP_ROWS: Final = 1 << 16
 _TEXT_BYTES_PER_ROW: Final = 128  # a row of plain columns takes about that much memory
 _MINUTE_US: Final = 60_000_000
-_DESCRIPTION: Final = "parts.json"
 _OFTEN_CONSTANT: Final = (pl.String, pl.Boolean, pl.Int32)
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -254,7 +255,7 @@ class PartsWriter:
             self._place / name, tuple(self._files["part"]), tuple(self._files["note"]), self._minutes, self._untimed
         )
         described = {**asdict(parts), "directory": None}
-        (self._directory / _DESCRIPTION).write_text(json.dumps(described))
+        (self._directory / DESCRIPTION).write_text(json.dumps(described))
         try:
             self._directory.rename(parts.directory)
         except OSError:
@@ -308,7 +309,7 @@ class PartsWriter:
 
 def open_parts(directory: Path) -> Parts:
     """Open parts that a `PartsWriter` finished."""
-    described = json.loads((directory / _DESCRIPTION).read_bytes())
+    described = json.loads((directory / DESCRIPTION).read_bytes())
     return Parts(
         directory=directory,
         files=tuple(Part(**part) for part in described["files"]),

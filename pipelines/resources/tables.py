@@ -1,6 +1,7 @@
 """Delta tables, one per name, partitioned by day: checked before every write, a day replaced exactly and at once."""
 
 import json
+import re
 import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -250,7 +251,7 @@ class TableStore:
         if stored is None:
             return 0
         unused = stored.vacuum(retention_hours=0, dry_run=True, enforce_retention_duration=False, full=True)
-        meant = [path for path in unused if is_meant(date.fromisoformat(path.removeprefix("day=").partition("/")[0]))]
+        meant = [path for path in unused if (day := _day_of(path)) is not None and is_meant(day)]
         self.files.remove(f"{table}/{path}" for path in meant)
         return len(meant)
 
@@ -399,6 +400,12 @@ def _files_of(stored: DeltaTable | None, day: date) -> pl.DataFrame:
         return pl.DataFrame(schema=columns)
     files = pl.DataFrame(stored.get_add_actions(flatten=True))
     return files.filter(pl.col("partition.day") == day).select(*columns).sort("path")
+
+
+def _day_of(path: str) -> date | None:
+    """Day of a file by its path in the table; None for what somebody else has put there."""
+    found = re.match(r"day=(\d{4}-\d{2}-\d{2})/", path)
+    return date.fromisoformat(found[1]) if found else None
 
 
 def _declared(table: str) -> Table:

@@ -3,6 +3,7 @@
 import json
 import shutil
 from datetime import date, timedelta
+from types import SimpleNamespace
 
 import dagster as dg
 import polars as pl
@@ -11,7 +12,7 @@ from typer.testing import CliRunner
 
 from fleetopt.errors import InputError
 from fleetopt.ingest.labels import keyed_label
-from pipelines import sensors
+from pipelines import forgetting, sensors
 from pipelines.cli import app
 from pipelines.forgetting import ROW_TABLES, Forgetting
 from pipelines.resources.forgotten import Selection
@@ -159,6 +160,42 @@ def test_other_days_can_still_be_read_as_they_were(tenants):
     assert old.filter(pl.col("day") == DAYS[2]).collect().height == tenants.rows("core_requests", DAYS[2]).height
     with pytest.raises(Exception, match="No such file"):
         old.filter(pl.col("day") == DAYS[0]).collect()
+
+
+def test_stopped_while_it_deletes_it_leaves_nothing_that_is_not_found_again(tenants, monkeypatch):
+    gone = keyed_label(TENANTS[0], tenants.settings.hash_key, "tenant")
+
+    def stop(directory, **_):
+        """Delete one file of a directory, the last by name, and no more."""
+        max(path for path in directory.rglob("*") if path.is_file()).unlink()
+        raise KeyboardInterrupt
+
+    for selection in ({"tenant": gone}, {"source": "agent"}):
+        with monkeypatch.context() as patch:
+            patch.setattr(forgetting, "shutil", SimpleNamespace(rmtree=stop))
+            with pytest.raises(KeyboardInterrupt):
+                forget(tenants, **selection)
+        landing = tenants.defs.resources["landing"]
+        for day in DAYS:
+            landing.raw.read("agent", day).collect()  # nothing points to what is gone
+        forget(tenants, **selection)
+        assert {path.name for path in files_with(tenants, gone)} <= {"forgotten.json"}
+
+
+def test_what_killed_runs_left_of_a_day_goes_with_a_tenant(tenants):
+    folder = tenants.settings.paths.raw / "source=agent" / f"day={DAYS[0]}"
+    (folder / ".1.parts").mkdir()
+    (folder / ".1.lock").touch()
+    (folder / ".1.parts" / "part-00000.parquet").touch()
+    forget(tenants, tenant=keyed_label("nobody", tenants.settings.hash_key, "tenant"))
+    assert not list(folder.glob(".*"))
+
+
+def test_files_of_others_in_a_table_are_left_alone(tenants):
+    other = tenants.settings.data_dir / "tables" / "core_requests" / "README.txt"
+    other.touch()
+    forget(tenants, source="agent")
+    assert other.exists()
 
 
 def test_twice_is_once(tenants):

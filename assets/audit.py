@@ -1,6 +1,6 @@
 """What the audit of a staged day looks at. Each function looks at one thing and answers with a sentence and figures."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from typing import Any
@@ -123,7 +123,11 @@ def _imbalances(read: int, raw: Recount, held: Mapping[str, int], row: Mapping[s
 
 
 def presence_finding(
-    day: date, raw: Mapping[str, Any], missing_files: Mapping[str, Sequence[str]], defects: Mapping[str, Sequence[str]]
+    day: date,
+    raw: Mapping[str, Any],
+    missing_files: Mapping[str, Sequence[str]],
+    defects: Mapping[str, Sequence[str]],
+    usable_files: Mapping[str, Collection[str]],
 ) -> Finding:
     """Judge whether every source that should have logs of the day has them.
 
@@ -136,12 +140,16 @@ def presence_finding(
         Source -> files that it should have and has not.
     defects : mapping
         Source -> what is wrong with whole files of it, in sentences.
+    usable_files : mapping
+        Source -> files of which some record can be used, of whatever day: that the few lines of this day cannot be says
+        nothing of the file.
     """
     files = {source: _files(parts) for source, parts in sorted(raw.items())}
     problems = [f"source {s}: no file {file} for {day}" for s, names in missing_files.items() for file in names]
     problems += [f"source {source}: {sentence}" for source, found in defects.items() for sentence in found]
     for source, found in files.items():
-        lines = dict(found.filter(pl.col("usable") == 0).select("file", "lines").iter_rows())
+        useless = found.filter(pl.col("usable") == 0, ~pl.col("file").is_in(list(usable_files[source])))
+        lines = dict(useless.select("file", "lines").iter_rows())
         problems += [
             f"source {source}: none of the {lines[file]} lines of {file} could be used ({reason})"
             for file, reason in first_reasons(raw[source], lines)

@@ -87,7 +87,13 @@ def staging_findings(resources: Any, day: date) -> dict[str, Finding]:
             committed={table: tables.rows(table, day) for table in _REQUEST_TABLES},
             quality=quality,
         ),
-        "sources_present": presence_finding(day, raw, landing.missing_files(day), landing.defects(day)),
+        "sources_present": presence_finding(
+            day,
+            raw,
+            landing.missing_files(day),
+            landing.defects(day),
+            {name: usable_files(pointers[name]) for name in raw},
+        ),
         "quarantined_fraction": quarantine_finding(
             quality, quarantined, resources.settings.config.pipeline.max_quarantined_fraction
         ),
@@ -97,6 +103,11 @@ def staging_findings(resources: Any, day: date) -> dict[str, Finding]:
         ),
         "quality_notes": notes_finding(quality),
     }
+
+
+def usable_files(pointer: Any) -> set[str]:
+    """List the files of which some record can be used, of whatever day, by what was noted when they were read."""
+    return {state.file for state in pointer.files if state.usable}
 
 
 def undeclared_models(

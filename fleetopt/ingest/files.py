@@ -174,7 +174,10 @@ def _read(logs: Sequence["_Log"], place: Path, balance: Balance, on_progress: On
             done += log.size
         if on_progress is not None:
             on_progress(total, total)
-        return writer.finish("parts")
+        parts = writer.finish("parts")
+    if parts.rows == 0:
+        raise InputError(f"{', '.join(str(log.file) for log in logs)}: none of its lines is a request")
+    return parts
 
 
 def _check_timezone(timezone: str) -> None:
@@ -264,7 +267,7 @@ class _Log:
                 raise BalanceError(
                     f"{self.file}: {tally.lines} lines were read, {n_lines} are there; did the file change meanwhile?"
                 )
-        if tally.records == 0:
+        if tally.records == 0 and tally.notes == 0:
             raise InputError(f"{self.file}: no lines")
         if n_usable == 0 and first_bad is not None:
             raise InputError(

@@ -62,12 +62,14 @@ class FileReading:
         Non-blank lines of the whole file; rows of Parquet.
     records : int
         Records in them; headers, notes and events of other kinds are none.
+    notes : int
+        Lines that are no record but say something of one.
     restarts : int
         Times that a relative clock started again in it.
-    rows, usable : int
-        Records of the day that was asked for, and those of them without a reason.
-    first_reason : str, optional
-        Why the first of them could not be used that could not.
+    usable : int
+        Records of the whole file without a reason.
+    rows : int
+        Records of the day that was asked for.
     days : dict
         Day -> a fingerprint of the records and notes that belong to it; None: they belong to no day.
     """
@@ -76,10 +78,10 @@ class FileReading:
     size: int = 0
     lines: int = 0
     records: int = 0
+    notes: int = 0
     restarts: int = 0
-    rows: int = 0
     usable: int = 0
-    first_reason: str | None = None
+    rows: int = 0
     days: dict[date | None, str] = field(default_factory=dict)
 
 
@@ -174,13 +176,15 @@ def read_file(
         records = _without_notes(frames, source, day, writer, prints)
         for home, rows in home_days(records, file=shown, timezone=source.timezone, local_date=found.local_date):
             prints.add(home, rows)
+            reading.usable += rows["reason"].null_count()
             if home == day and writer is not None:
                 kept = rows.filter(~pl.col("tenant").is_in(forgotten_tenants).fill_null(False))
                 tally.records -= rows.height - kept.height
                 writer.add(kept)
-                _count(reading, kept)
+                reading.rows += kept.height
         reading.sha256, reading.size = log.sha256(), log.position
-    reading.lines, reading.records, reading.days = tally.lines, tally.records, prints.shown()
+    reading.lines, reading.records, reading.notes = tally.lines, tally.records, tally.notes
+    reading.days = prints.shown()
     reading.restarts = 0 if segments is None else segments.restarts
     return reading
 
@@ -310,21 +314,14 @@ def _without_notes(
     for frame in frames:
         records, notes = records_and_notes(frame)
         if notes.height:
-            prints.add_notes(notes)
+            # What stands near midnight may be said of requests on its other side.
+            prints.add_notes(notes, horizon if source.is_dated else timedelta(0))
         if notes.height and writer is not None and day is not None:
             midnight = datetime.combine(day, time(), UTC)
             near = pl.col("time").is_between(midnight - horizon, midnight + timedelta(days=1) + horizon)
             writer.add_notes(notes.filter(near))
         if records.height:
             yield records
-
-
-def _count(reading: FileReading, rows: pl.DataFrame) -> None:
-    reading.rows += rows.height
-    usable = rows["reason"].null_count()
-    reading.usable += usable
-    if reading.first_reason is None and usable < rows.height:
-        reading.first_reason = rows["reason"].drop_nulls()[0]
 
 
 class _Fingerprints:
@@ -339,8 +336,11 @@ class _Fingerprints:
         total = int(np.add.reduce(rows["key_lo"].to_numpy() ^ rows["key_hi"].to_numpy()))
         self._sums[day] = (self._sums.get(day, 0) + total) % (1 << 64)
 
-    def add_notes(self, notes: pl.DataFrame) -> None:
-        for (day,), rows in notes.group_by(pl.col("time").dt.date()):
+    def add_notes(self, notes: pl.DataFrame, horizon: timedelta) -> None:
+        """Count notes for each day that has a time within the horizon of theirs."""
+        first, last = ((pl.col("time") + sign * horizon).dt.date() for sign in (-1, 1))
+        days = pl.date_ranges(first, last).alias("day")
+        for (day,), rows in notes.drop_nulls("time").with_columns(days).explode("day").group_by("day"):
             self.add(day, rows)
 
     def shown(self) -> dict[date | None, str]:

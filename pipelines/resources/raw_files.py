@@ -38,10 +38,10 @@ class FileState:
         Records of the whole file.
     restarts : int
         Times that a relative clock started again in it.
-    rows, usable : int
-        Records of the day, and those of them that can be used.
-    first_reason : str, optional
-        Why the first of the others could not be used.
+    usable : int
+        Records of the whole file that can be used.
+    rows : int
+        Records of the day.
     days : dict
         ISO day -> fingerprint of what the file says of that day; empty for files of one day that no
         other looks at.
@@ -56,9 +56,8 @@ class FileState:
     sha256: str = ""
     records: int = 0
     restarts: int = 0
-    rows: int = 0
     usable: int = 0
-    first_reason: str | None = None
+    rows: int = 0
     days: dict[str, str] = field(default_factory=dict)
     defect: str | None = None
 

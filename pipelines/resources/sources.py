@@ -241,16 +241,15 @@ class Landing:
             sha256=reading.sha256,
             records=reading.records,
             restarts=reading.restarts,
-            rows=reading.rows,
             usable=reading.usable,
-            first_reason=reading.first_reason,
+            rows=reading.rows,
             days={day.isoformat(): said for day, said in reading.days.items() if day} if looked_at else {},
             defect=self._defect(name, state, reading),
         )
 
     def _defect(self, name: str, state: FileState, reading: landing.FileReading) -> str | None:
         """Say what is wrong with a file that gives no day any record, although it is not empty."""
-        if not reading.records:
+        if not reading.records and not reading.notes:
             return f"{state.file} is not empty, but holds no line" if reading.size else None
         return landing.no_day(name, state.file) if None in reading.days else None
 

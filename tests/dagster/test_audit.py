@@ -198,11 +198,14 @@ def test_a_recount_is_the_same_however_the_day_is_cut(a_day, monkeypatch):
 
 def test_files_without_a_usable_line_are_named_with_their_first_reason(tmp_path):
     rows = [(n, None, "bad_time" if n else "nul_byte", False) for n in range(5)]
-    found = presence_finding(DAY, {"chat": parts_of(tmp_path, rows)}, {}, {})
+    raw = {"chat": parts_of(tmp_path, rows)}
+    found = presence_finding(DAY, raw, {}, {}, {"chat": set()})
     assert found.summary == "source chat: none of the 5 lines of a.csv could be used (nul_byte)"
-    good = presence_finding(DAY, {"chat": parts_of(tmp_path / "good", DAY_ROWS)}, {}, {})
-    assert (good.passed, good.figures["files"]) == (True, 1)
-    assert presence_finding(DAY, {}, {}, {}).summary == f"no source has a request on {DAY}"
+    raw["code"] = parts_of(tmp_path / "good", DAY_ROWS)
+    assert not presence_finding(DAY, raw, {}, {}, {"chat": {"b.csv"}, "code": {"a.csv"}}).passed
+    good = presence_finding(DAY, raw, {}, {}, {"chat": {"a.csv"}, "code": {"a.csv"}})
+    assert (good.passed, good.figures["files"]) == (True, 2), "lines of other days in the file are good"
+    assert presence_finding(DAY, {}, {}, {}, {}).summary == f"no source has a request on {DAY}"
 
 
 def test_the_share_of_unusable_lines_counts_repeats(a_day):

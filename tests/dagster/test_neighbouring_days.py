@@ -5,6 +5,8 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
+from assets.audit import presence_finding
+from assets.checks import usable_files
 from assets.staging import stage_source
 from pipelines.resources.raw_files import RawFiles
 from pipelines.resources.settings import load_settings
@@ -41,7 +43,11 @@ class Calls:
     """A source, and its requests: (seconds from midnight, id or duration)."""
 
     def __init__(self, root, kind, horizon_s=60):
-        key = {"ids": 'request_id = ["x"]', "finish": 'time_is = "finish"\ne2e = { path = "x", unit = "s" }'}[kind]
+        key = {
+            "ids": 'request_id = ["x"]',
+            "spans": 'request_id = ["x.id"]\nparent_id = ["x.parent"]',
+            "finish": 'time_is = "finish"\ne2e = { path = "x", unit = "s" }',
+        }[kind]
         config = CONFIG.replace("prompt_tokens =", f"{key}\nprompt_tokens =")
         (root / "fleetopt.toml").write_text(config.replace("horizon_s = 60", f"horizon_s = {horizon_s}"))
         self.root = root
@@ -118,6 +124,30 @@ def test_a_day_is_out_of_date_when_the_next_file_is_found_to_hold_its_requests(t
     calls.ingest(DAYS[1])
     assert calls.landing.changed_state(DAYS[0]) is None, "the next file grew, but not by requests of this day"
     assert [calls.staged(day) for day in DAYS] == [(2, 0), (2, 0)]
+
+
+def test_one_bad_line_of_the_next_file_does_not_fail_the_day(tmp_path):
+    calls = Calls(tmp_path, "finish")
+    calls.write(DAYS[0], (-5000, 10))
+    calls.write(DAYS[1], (5, 20), (500, 20))
+    path = tmp_path / "landing" / f"{DAYS[1]}.jsonl"
+    path.write_text(path.read_text().replace('"in": 5', '"in": -5'))
+    pointer = calls.ingest(DAYS[0])
+    assert [(state.rows, state.usable) for state in pointer.files] == [(1, 1), (1, 1)]
+    raw = {"calls": calls.landing.raw.parts("calls", DAYS[0])}
+    assert presence_finding(DAYS[0], raw, {}, {}, {"calls": usable_files(pointer)}).passed
+
+
+def test_a_part_of_a_request_found_after_midnight_makes_its_day_out_of_date(tmp_path):
+    calls = Calls(tmp_path, "spans")
+    calls.write(DAYS[0], (-5000, {"id": "a"}), (-5, {"id": "b"}))
+    calls.ingest(DAYS[0])
+    calls.write(DAYS[1], (5, {"id": "c", "parent": "b"}), (500, {"id": "d"}))
+    calls.ingest(DAYS[1])
+    assert calls.landing.changed_state(DAYS[0]) is not None
+    calls.ingest(DAYS[0])
+    assert calls.landing.changed_state(DAYS[0]) is None
+    assert [calls.staged(day) for day in DAYS] == [(1, 0), (2, 0)]
 
 
 def test_the_next_file_may_be_missing(tmp_path):

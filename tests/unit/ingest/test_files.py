@@ -104,6 +104,29 @@ def test_input_that_cannot_be_used_writes_nothing(content, format_name, message,
     assert not (tmp_path / "out").exists()
 
 
+def test_bad_lines_are_not_kept_where_they_name_sessions(tmp_path):
+    header = (
+        "Timestamp,{}Model,Request tokens,Response tokens,Total tokens,Log Type\n5,{}m,x,1,2,API log\n5,{}m,2,1,2,a\n"
+    )
+    paths = _write(tmp_path, a=header.format(*[""] * 3).encode(), b=header.format("Session ID,", "s1,", "s1,").encode())
+    ingest(paths, tmp_path / "out", format_name="auto", clock_start=START)
+    quarantine = pl.read_parquet(tmp_path / "out" / "quarantine.parquet").sort("file")
+    assert quarantine["raw_text"].to_list() == ["5,m,x,1,2,API log", None]
+
+
+def test_a_file_may_hold_nothing_but_what_is_said_of_requests(tmp_path):
+    usage = (
+        b'{"ts": "2026-10-05T08:00:04", "event": "llm_usage", "request_id": "1", "model": "m", "prompt_tokens": 7, '
+        b'"completion_tokens": 2, "completion_latency_ms": 100}\n'
+    )
+    decision = b'{"ts": "2026-10-05T08:00:04", "event": "routing_decision", "request_id": "1", "decision": "code"}\n'
+    paths = _write(tmp_path, a=decision, b=usage)
+    assert counts(ingest(paths, tmp_path / "out", format_name="auto")) == (1, 1, 0, 0)
+    assert pl.read_parquet(tmp_path / "out" / "requests.parquet")["archetype"].to_list() == ["code"]
+    with pytest.raises(InputError, match=r"a: none of its lines is a request"):
+        ingest(paths[:1], tmp_path / "out", format_name="auto")
+
+
 def test_missing_files_directories_clocks_and_zones(tmp_path):
     (mooncake,) = _write(tmp_path, m=MOONCAKE)
     for paths, options, message in (

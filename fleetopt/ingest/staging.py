@@ -94,14 +94,23 @@ def stage(
     carried = PART_SCHEMA.to_frame().select(_CARRIED)
     if before is not None:
         carried = before.read_ids(midnight - horizon).select(_CARRIED)
-    told = (parts,) if before is None else (before, parts)
+    days = (parts,) if before is None else (before, parts)
     for cut in parts.slices(max_rows):
-        rows, n_rows, n_unusable = _read(parts, cut, max_rows)
-        distinct = _distinct(rows, carried, horizon)
-        carried = _carry(rows, carried, cut, horizon)
-        joined = _with_notes(_in_order(distinct), told, cut, horizon)
-        n_parents = distinct.height - joined.height
-        yield _part(joined, cut, n_rows - n_parents, n_rows - distinct.height, n_unusable)
+        staged, carried = _stage(days, cut, carried, horizon, max_rows)
+        yield staged
+        del staged
+
+
+def _stage(
+    days: Sequence[Parts], cut: Slice, carried: pl.DataFrame, horizon: timedelta, max_rows: int
+) -> tuple[Staged, pl.DataFrame]:
+    """Part a slice of the last of some days; also return the ids that later ones may repeat."""
+    rows, n_rows, n_unusable = _read(days[-1], cut, max_rows)
+    distinct = _distinct(rows, carried, horizon)
+    carried = _carry(rows, carried, cut, horizon)
+    joined = _with_notes(_in_order(distinct), days, cut, horizon)
+    n_parents = distinct.height - joined.height
+    return _part(joined, cut, n_rows - n_parents, n_rows - distinct.height, n_unusable), carried
 
 
 def _read(parts: Parts, cut: Slice, max_rows: int) -> tuple[pl.DataFrame, int, int]:

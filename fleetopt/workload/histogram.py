@@ -19,7 +19,7 @@ LEADING_BITS = 6
 
 _LABELS = ("day", "fleet", "archetype")
 _BATCH_ROWS = 1 << 20
-_MERGE_CELLS = 1 << 18
+_MERGE_CELLS = 1 << 17
 """So many cells of an hour, 32 bytes each, may wait to be merged."""
 _BIN_BITS = 11
 """Any length up to 2**63 - 1 has a bin below 2**11; see `_bin`."""

@@ -85,10 +85,14 @@ class TableFiles:
 
     def remove(self, paths: Iterable[str]) -> None:
         """Delete files; those that are not there are passed over."""
-        for path in paths:
+        for path in filter(self.is_there, paths):
             filesystem, place = self._locate(path)
-            if filesystem.get_file_info(place).type == fs.FileType.File:
-                filesystem.delete_file(place)
+            filesystem.delete_file(place)
+
+    def is_there(self, path: str) -> bool:
+        """Whether there is a file."""
+        filesystem, place = self._locate(path)
+        return bool(filesystem.get_file_info(place).type == fs.FileType.File)
 
     def _locate(self, path: str) -> tuple[fs.FileSystem, str]:
         if isinstance(self.root, Path):

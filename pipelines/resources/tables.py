@@ -33,6 +33,10 @@ class WrongDayError(Exception):
     """A frame holds rows of days that it may not write; nothing was written."""
 
 
+class FilesGoneError(Exception):
+    """Files that were to be committed were deleted meanwhile; the table is as it was."""
+
+
 def schema_differences(actual: Mapping[str, pl.DataType], expected: Mapping[str, pl.DataType]) -> list[str]:
     """Name what differs between two schemas, column by column; empty if they are equal, order included.
 
@@ -324,6 +328,7 @@ class TableStore:
         commit_metadata: Mapping[str, str] | None,
     ) -> int:
         """Put files in the place of all that a range of days has, in one commit; returns its version."""
+        self._refuse_gone(table, added)
         days = [("day", ">=", first_day.isoformat()), ("day", "<=", last_day.isoformat())]
         # Without retries inside, a commit replaces exactly what the version before it holds. With them, of two writers
         # that both found the day empty, each would add to the other's rows.
@@ -346,6 +351,15 @@ class TableStore:
             else:
                 break
         return stored.version() + 1
+
+    def _refuse_gone(self, table: Table, added: list[AddAction]) -> None:
+        """Commit no file that is not there: the days of a table with such a file cannot be read at all."""
+        gone = [action.path for action in added if not self.files.is_there(f"{table.name}/{action.path}")]
+        if gone:
+            raise FilesGoneError(
+                f"{table.name}: {len(gone)} files were deleted before they were committed, the first {gone[0]}; was the "
+                "day forgotten meanwhile?"
+            )
 
     def _open(self, table: str) -> DeltaTable | None:
         try:

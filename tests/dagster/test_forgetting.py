@@ -16,6 +16,7 @@ from pipelines import forgetting, sensors
 from pipelines.cli import app
 from pipelines.forgetting import ROW_TABLES, Forgetting
 from pipelines.resources.forgotten import Selection
+from pipelines.resources.tables import FilesGoneError
 from pipelines.resources.watch import Watch
 from tests.dagster.project import CONFIG, DAYS, Project, mooncake_lines
 
@@ -189,6 +190,23 @@ def test_what_killed_runs_left_of_a_day_goes_with_a_tenant(tenants):
     (folder / ".1.parts" / "part-00000.parquet").touch()
     forget(tenants, tenant=keyed_label("nobody", tenants.settings.hash_key, "tenant"))
     assert not list(folder.glob(".*"))
+
+
+def test_a_day_that_is_forgotten_while_it_is_written_stays_forgotten(tenants):
+    rows = tenants.rows("stg_requests", DAYS[0])
+    with pytest.raises(FilesGoneError, match="was the day forgotten meanwhile"):  # noqa: SIM117
+        with tenants.tables.day_writer("stg_requests", DAYS[0]) as writer:
+            writer.write(rows)
+            forget(tenants, first=DAYS[0], before=DAYS[1])
+    assert tenants.rows("stg_requests", DAYS[0]).is_empty()
+
+
+def test_a_day_whose_files_are_lost_can_be_forgotten(tenants):
+    for path in files_below(tenants):
+        if "tables/stg_requests/day=2026-01-05" in str(path):
+            path.unlink()
+    forget(tenants, first=DAYS[0], before=DAYS[1])
+    assert set(tenants.rows("stg_requests")["day"]) == set(DAYS[1:])
 
 
 def test_files_of_others_in_a_table_are_left_alone(tenants):

@@ -357,8 +357,8 @@ class TableStore:
         gone = [action.path for action in added if not self.files.is_there(f"{table.name}/{action.path}")]
         if gone:
             raise FilesGoneError(
-                f"{table.name}: {len(gone)} files were deleted before they were committed, the first {gone[0]}; was the "
-                "day forgotten meanwhile?"
+                f"{table.name}: {len(gone)} files were deleted before they were committed, the first {gone[0]}; was "
+                "the day forgotten meanwhile?"
             )
 
     def _open(self, table: str) -> DeltaTable | None:

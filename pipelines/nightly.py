@@ -24,6 +24,7 @@ from pipelines.resources.raw_files import RawFiles
 from pipelines.resources.settings import Settings
 from pipelines.resources.sources import Landing
 from pipelines.resources.tables import TableStore
+from pipelines.resources.watch import Watch
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,9 +100,14 @@ def run_night(settings: Settings, day: date | None, progress: Progress, *, inges
     earlier = [first + timedelta(days=offset) for offset in range((day - first).days)]
     with open_instance(settings) as instance, sampled_memory() as samples:
         outdated = [window_day for window_day in earlier if night.is_out_of_date(window_day)]
+        ingested: list[date] = []
         failed: dict[date, str] = {}
         for done, window_day in enumerate(outdated):
             progress.on_days(done, len(outdated) + 1)
+            # Reading a file without a date in its name for one day shows which other days it has no lines of.
+            if not night.is_out_of_date(window_day):
+                continue
+            ingested.append(window_day)
             try:
                 night.run(instance, "ingest_day", window_day)
             except _DayFailedError as error:
@@ -118,7 +124,7 @@ def run_night(settings: Settings, day: date | None, progress: Progress, *, inges
         progress.on_days(len(outdated) + 1, len(outdated) + 1)
     return Night(
         day=day,
-        ingested=tuple(outdated),
+        ingested=tuple(ingested),
         failed=failed,
         planned=planned,
         fleets=tuple(night.fleets(day)),
@@ -153,12 +159,24 @@ class _NightRun:
         self.definitions = build_defs(settings, loggers={"progress": progress_logger(progress.on_message)})
 
     def is_out_of_date(self, day: date) -> bool:
-        """Whether a day has to be read: never read, changed since, or not in core, unless it was forgotten."""
+        """Whether a day has to be read: never read, changed since, or not in core, unless it was forgotten.
+
+        A new file without a date in its name may be of any day, until it is read.
+
+        Raises
+        ------
+        InputError
+            If the landing place of a source cannot be looked at.
+        """
         if self.landing.is_forgotten(day):
             return False
         if any(day not in self.tables.days(table) for table in CORE_TABLES):
             return True
-        return self.landing.changed_state(day) is not None
+        watch = Watch(self.landing)
+        files = watch.day(day)
+        if watch.problems:
+            raise InputError("; ".join(watch.problems.values()))
+        return files.is_new or files.may_be_new
 
     def is_planned(self, day: date) -> bool:
         """Whether the day's recommendations are published and were made from the inputs as they are."""

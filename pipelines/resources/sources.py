@@ -123,29 +123,6 @@ class Landing:
         """Days that any source was read for, in order."""
         return sorted({day for name in self.sources for day in self.raw.days(name)})
 
-    def changed_state(self, day: date) -> str | None:
-        """Fingerprint of a day's landing files if they, or what their sources declare, changed since; else None.
-
-        Compares names, sizes and times of change, not contents, so it is cheap enough for a sensor. Files behind HTTP
-        are compared by name only.
-        """
-        names = [name for name in self.sources if not self.is_forgotten(day, name)]
-        now = {
-            name: (declaration(self.sources[name]), [stamp_of(file_state(file)) for file in self.files(name, day)])
-            for name in names
-        }
-        pointers = {name: self.raw.pointer(name, day) for name in names}
-        read = {
-            name: (known.declaration, [stamp_of(state) for state in known.files if not state.is_next])
-            if known
-            else None
-            for name, known in pointers.items()
-        }
-        around = {name: self.changes_around(name, day, known) for name, known in pointers.items() if known}
-        if now == read and not any(around.values()):
-            return None
-        return hashlib.sha256(repr((sorted(now.items()), sorted(around.items()))).encode()).hexdigest()[:16]
-
     def changes_around(self, name: str, day: date, known: RawPointer) -> list[str]:
         """What the days beside a day have since been found to say of it: ids before midnight, requests logged later."""
         changes = []

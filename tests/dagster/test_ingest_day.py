@@ -13,6 +13,7 @@ from fleetopt.ingest.parts import PartsWriter
 from fleetopt.workload.histogram import bin_lower_edge
 from pipelines.resources import sources
 from pipelines.resources.sources import LandingChangedError, LinesLostError, check_reading
+from pipelines.resources.watch import Watch
 from tests.dagster.project import CORE_TABLES, DAYS, REQUESTS_PER_FILE, TABLES_OF_A_DAY, failed_checks, mooncake_lines
 
 GARBAGE = bytes(range(256)) * 40
@@ -200,7 +201,7 @@ def test_a_file_is_parsed_once_unless_its_content_changes(project, monkeypatch):
     first = landing.ingest("agent", DAYS[0], "1")
     file = project.landing("agent", DAYS[0])
     os.utime(file, ns=(1, 1))
-    assert landing.changed_state(DAYS[0]) is not None
+    assert Watch(landing).day(DAYS[0]).is_new
     touched = landing.ingest("agent", DAYS[0], "1")
     assert touched.raw_id == first.raw_id
     assert [state.mtime_ns for state in touched.files] == [1]

@@ -11,6 +11,7 @@ from assets.staging import stage_source
 from pipelines.resources.raw_files import RawFiles
 from pipelines.resources.settings import load_settings
 from pipelines.resources.sources import Landing
+from pipelines.resources.watch import Watch
 
 DAYS = [date(2026, 1, 5), date(2026, 1, 6)]
 MIDNIGHT = datetime(2026, 1, 6, tzinfo=UTC)
@@ -66,6 +67,9 @@ class Calls:
     def ingest(self, day):
         return self.landing.ingest("calls", day, "1")
 
+    def is_new(self, day):
+        return Watch(self.landing).day(day).is_new
+
     def staged(self, day):
         """Requests and duplicates of a day."""
         writers = dict.fromkeys(("stg_requests", "unserved_requests", "quarantined_requests"), _Nowhere())
@@ -93,19 +97,19 @@ def test_late_lines_before_midnight_make_the_next_day_out_of_date(tmp_path):
     calls.write(DAYS[0], (-7200, "b"), (-10, "a"))
     calls.write(DAYS[1], (5, "a"), (6, "b"), (7200, "c"))
     first = [calls.ingest(day) for day in DAYS][1]
-    assert [calls.landing.changed_state(day) for day in DAYS] == [None, None]
+    assert [calls.is_new(day) for day in DAYS] == [False, False]
 
     calls.write(DAYS[0], (-7200, "b"), (-10, "a"), (-5000, "d"))
     calls.ingest(DAYS[0])
-    assert calls.landing.changed_state(DAYS[1]) is None  # nothing that it could repeat
+    assert not calls.is_new(DAYS[1])  # nothing that it could repeat
 
     calls.write(DAYS[0], (-7200, "b"), (-10, "a"), (-5000, "d"), (-3, "b"))
     calls.ingest(DAYS[0])
-    assert calls.landing.changed_state(DAYS[0]) is None
-    assert calls.landing.changed_state(DAYS[1]) is not None
+    assert not calls.is_new(DAYS[0])
+    assert calls.is_new(DAYS[1])
     second = calls.ingest(DAYS[1])
     assert (second.raw_id, second.state != first.state) == (first.raw_id, True)
-    assert calls.landing.changed_state(DAYS[1]) is None
+    assert not calls.is_new(DAYS[1])
     assert calls.staged(DAYS[1]) == (1, 2)
 
 
@@ -114,15 +118,15 @@ def test_a_day_is_out_of_date_when_the_next_file_is_found_to_hold_its_requests(t
     calls.write(DAYS[0], (-5000, 10))
     calls.ingest(DAYS[0])
     calls.write(DAYS[1], (5, 20), (500, 20))
-    assert calls.landing.changed_state(DAYS[0]) is None
+    assert not calls.is_new(DAYS[0])
     calls.ingest(DAYS[1])
-    assert calls.landing.changed_state(DAYS[0]) is not None
+    assert calls.is_new(DAYS[0])
     assert calls.ingest(DAYS[0]).lines == 2
-    assert calls.landing.changed_state(DAYS[0]) is None
+    assert not calls.is_new(DAYS[0])
 
     calls.write(DAYS[1], (5, 20), (500, 20), (600, 20))
     calls.ingest(DAYS[1])
-    assert calls.landing.changed_state(DAYS[0]) is None, "the next file grew, but not by requests of this day"
+    assert not calls.is_new(DAYS[0]), "the next file grew, but not by requests of this day"
     assert [calls.staged(day) for day in DAYS] == [(2, 0), (2, 0)]
 
 
@@ -144,9 +148,9 @@ def test_a_part_of_a_request_found_after_midnight_makes_its_day_out_of_date(tmp_
     calls.ingest(DAYS[0])
     calls.write(DAYS[1], (5, {"id": "c", "parent": "b"}), (500, {"id": "d"}))
     calls.ingest(DAYS[1])
-    assert calls.landing.changed_state(DAYS[0]) is not None
+    assert calls.is_new(DAYS[0])
     calls.ingest(DAYS[0])
-    assert calls.landing.changed_state(DAYS[0]) is None
+    assert not calls.is_new(DAYS[0])
     assert [calls.staged(day) for day in DAYS] == [(1, 0), (2, 0)]
 
 

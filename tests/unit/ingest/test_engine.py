@@ -1,6 +1,8 @@
 """The whole reading of records, from bytes to rows, against the slow reference: samples, and samples with damage."""
 
 import io
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -145,3 +147,9 @@ def test_damaged_samples_are_read_alike(path, changes, values, batch_bytes):
     how = How(clock_start=START, timezone="Europe/Berlin")
     assert_alike(with_other_values(data, values), log_format, how, batch_bytes)
     assert_alike(damaged(data, changes), log_format, how, batch_bytes)
+
+
+def test_polars_has_met_numpy_before_there_are_threads():
+    """Two threads that meet their first array at the same time break its lazy import, and one file in thirty with it."""
+    code = "import polars.series.series as s; import fleetopt.ingest.interpret; print('ndarray' in vars(s.np))"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "True\n"

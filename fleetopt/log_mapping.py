@@ -5,7 +5,16 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, Self
 
 import polars as pl
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictBool,
+    field_validator,
+    model_validator,
+)
 
 TIME_UNITS: Final = ("iso", "s", "ms", "us", "ns")
 _ANY_TIME: Final = datetime(2031, 10, 23, 21, 43, 57, tzinfo=UTC)
@@ -23,6 +32,12 @@ def _as_list(value: object) -> object:
 
 def _as_table(value: object) -> object:
     return value if isinstance(value, AnyMapping) else {"path": value}
+
+
+def _one_sign(value: str) -> str:
+    if len(value) != 1 or not value.isascii() or value in '"\r\n\0':
+        raise ValueError("needs one ASCII character, neither a quote nor a line end")
+    return value
 
 
 Text = Annotated[str, Field(min_length=1)]
@@ -156,7 +171,7 @@ class LogMapping(_Section):
     """
 
     container: Literal["csv", "jsonl", "parquet"]
-    delimiter: Annotated[str, Field(pattern=r'^[^"\r\n\x00\x80-\U0010ffff]$')] = ","
+    delimiter: Annotated[str, AfterValidator(_one_sign)] = ","
     quoted: StrictBool = True
     header: Texts = ()
     holds_text: StrictBool = True

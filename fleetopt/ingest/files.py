@@ -1,5 +1,6 @@
 """Log files in, ``requests.parquet`` and ``quarantine.parquet`` out: what ``fleetopt ingest`` does."""
 
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -26,6 +27,7 @@ from fleetopt.ingest.formats import (
 from fleetopt.ingest.interpret import Interpretation
 from fleetopt.ingest.lines import count_lines
 from fleetopt.ingest.log_file import LogFile
+from fleetopt.ingest.parsed import OTHER_MODEL
 from fleetopt.ingest.parts import Parts, PartsWriter
 from fleetopt.ingest.reading import Tally, read_records, records_and_notes
 from fleetopt.ingest.segments import ClockSegments
@@ -38,6 +40,8 @@ QUARANTINE_SCHEMA: Final = pl.Schema(
     {name: dtype for name, dtype in QUARANTINED_REQUESTS.schema.items() if name not in {"day", "source"}}
 )
 AUTO: Final = "auto"
+_LIKE_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
+"""How a URL begins as a path, which has no empty parts."""
 EXAMPLES: Final = 3
 """Lines that are kept as examples of each reason."""
 
@@ -135,7 +139,8 @@ def ingest_files(files: Sequence[Path], out: Path, reading: Reading, on_progress
     Raises
     ------
     InputError
-        If a file is missing, holds no line or no usable line, or its format cannot be told or read. Nothing is written.
+        If a file is missing, holds no line or no usable line, or its format cannot be told or read; if no request is of
+        the models asked for. Nothing is written.
     """
     _check_timezone(reading.timezone)
     if not files:
@@ -193,6 +198,8 @@ class _Log:
     def __init__(self, file: Path, reading: Reading) -> None:
         if file.is_dir():
             raise InputError(f"{file}: is a directory; name the files in it")
+        if _LIKE_URL.match(str(file)) and not file.exists():
+            raise InputError(f"{file}: files are read here; a URL is the path of a source, for `fleetopt nightly`")
         self.file, self.reading = file, reading
         with LogFile(str(file)) as log:
             self.is_parquet = log.is_parquet
@@ -268,7 +275,7 @@ class _Log:
                     f"{self.file}: {tally.lines} lines were read, {n_lines} are there; did the file change meanwhile?"
                 )
         if tally.records == 0 and tally.notes == 0:
-            raise InputError(f"{self.file}: no lines")
+            raise InputError(f"{self.file}: no line of it is a request, usable or not")
         if n_usable == 0 and first_bad is not None:
             raise InputError(
                 f"{self.file}: none of {tally.records} lines could be used as format '{self.format.name}'; "
@@ -295,13 +302,20 @@ def _write(parts: Parts, out: Path, reading: Reading, hashes: dict[str, str], ba
             writers[name] = leftovers.enter_context(pq.ParquetWriter(temporary, arrow, compression="zstd"))
             moves.append((temporary, out / name))
         start: datetime | None = None
+        others: set[str] = set()
         for staged in stage(parts, date.min, horizon_s=reading.horizon_s):
             _count(staged, balance)
             if len(staged.requests):
                 start = start or staged.requests["arrival_time"][0]
                 _append(writers[REQUESTS_FILE], _trace(staged.requests, start, reading.archetype))
+            others.update(staged.unserved.filter(pl.col("outcome") == OTHER_MODEL)["model"].unique())
             if len(staged.quarantined):
                 _append(writers[QUARANTINE_FILE], quarantine_rows(staged.quarantined, hashes))
+        if others and sum(balance.unserved.values()) == balance.requests:
+            asked = ", ".join(sorted(reading.models or ()))
+            raise InputError(
+                f"no request that was served is of model {asked}; others are of {', '.join(sorted(others))}"
+            )
         for writer in writers.values():
             writer.close()
         for temporary, target in moves:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from fleetopt.config import Source
 from fleetopt.errors import InputError
 from fleetopt.ingest.days import home_days, local_dates
-from fleetopt.ingest.formats import LogFormat
+from fleetopt.ingest.formats import Csv, LogFormat
 from fleetopt.ingest.formats.user import log_format_of
 from fleetopt.ingest.interpret import Interpretation
 from fleetopt.ingest.lines import BATCH_BYTES, count_lines
@@ -70,6 +70,8 @@ class FileReading:
         Records of the whole file without a reason.
     rows : int
         Records of the day that was asked for.
+    first_reason : str, optional
+        Why the first of them could not be used that could not; of a file that belongs to no day, its first record.
     days : dict
         Day -> a fingerprint of the records and notes that belong to it; None: they belong to no day.
     """
@@ -177,6 +179,8 @@ def read_file(
         for home, rows in home_days(records, file=shown, timezone=source.timezone, local_date=found.local_date):
             prints.add(home, rows)
             reading.usable += rows["reason"].null_count()
+            if home is None and reading.first_reason is None:
+                reading.first_reason = rows["reason"].drop_nulls()[0]
             if home == day and writer is not None:
                 kept = rows.filter(~pl.col("tenant").is_in(forgotten_tenants).fill_null(False))
                 tally.records -= rows.height - kept.height
@@ -230,15 +234,20 @@ def days_in_file(source_name: str, source: Source, file: str, *, config_dir: Pat
         local_date = _dates_of([file], parse_place(source.path, config_dir, data_dir)).get(file)
         if local_date is None:
             raise InputError(f"{shown_file(file)}: is not among the files of source.{source_name}.path")
-    days = read_file(LandingFile(file, local_date), source_name, source, hash_key=b"-").days  # hashes are not used
-    if None in days:
-        raise InputError(no_day(source_name, file))
-    return {day for day in days if day is not None}
+    reading = read_file(LandingFile(file, local_date), source_name, source, hash_key=b"-")  # hashes are not used
+    if None in reading.days:
+        raise InputError(f"source.{source_name}: {no_day(source_name, source, file, reading.first_reason)}")
+    return {day for day in reading.days if day is not None}
 
 
-def no_day(source_name: str, file: str) -> str:
-    """Say that no day can be given to a file's records."""
-    return f"{shown_file(file)}: source.{source_name}: no line has a readable time, so no day can be given"
+def no_day(source_name: str, source: Source, file: str, first_reason: str | None) -> str:
+    """Say why no day can be given to a file's records, by the reason that the first of them has."""
+    log_format = source_format(source_name, source)
+    if first_reason == "no_header" and isinstance(log_format.container, Csv):
+        why = f"no line is a header with the columns {', '.join(log_format.container.header)}"
+    else:
+        why = f"no line has a readable time at {' or '.join(log_format.mapping.time.paths)} ({first_reason})"
+    return f"{shown_file(file)}: {why}, so no day can be given"
 
 
 def landing_digest(contents: Sequence[tuple[str, str]], source: Source) -> str:

@@ -228,7 +228,9 @@ class Landing:
         """Say what is wrong with a file that gives no day any record, although it is not empty."""
         if not reading.records and not reading.notes:
             return f"{state.file} is not empty, but holds no line" if reading.size else None
-        return landing.no_day(name, state.file) if None in reading.days else None
+        if None not in reading.days:
+            return None
+        return landing.no_day(name, self.sources[name], state.file, reading.first_reason)
 
     def _raw_id(self, name: str, files: Sequence[str], hashes: Sequence[str], code_version: str) -> str:
         keyed = hashlib.blake2b(key=self.settings.hash_key, digest_size=20)

@@ -65,7 +65,10 @@ def get_format(name: str) -> LogFormat:
     if name in REFUSED:
         raise InputError(f"log format '{name}' cannot be used: {REFUSED[name].advice}")
     if name not in FORMATS:
-        raise InputError(f"unknown log format '{name}'; known formats: {', '.join(sorted(FORMATS))}")
+        raise InputError(
+            f"unknown log format '{name}'; known formats: {', '.join(sorted(FORMATS))}; one of your own is "
+            'format = "mapping" in the configuration'
+        )
     return FORMATS[name]
 
 
@@ -89,6 +92,7 @@ def detect_format(sample: Sample) -> LogFormat:
         if not found and refused.recognises(sample):
             raise InputError(refused.advice)
     names = ", ".join(sorted(log_format.name for log_format in found or FORMATS.values()))
+    own = "" if found else '; or say what its fields mean: format = "mapping" in the configuration'
     raise InputError(
-        f"{'more than one' if found else 'no'} known log format fits the first lines; name one of: {names}"
+        f"{'more than one' if found else 'no'} known log format fits the first lines; name one of: {names}{own}"
     )

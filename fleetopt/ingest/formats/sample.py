@@ -42,7 +42,7 @@ def sample_of_parquet(file: str | Path | IO[bytes]) -> Sample:
     try:
         frame = pl.read_parquet(file, n_rows=_DETECTION_LINES, use_pyarrow=False)
     except (pl.exceptions.PolarsError, OSError) as error:
-        raise InputError(f"{file}: cannot be read as Parquet: {str(error).splitlines()[0]}") from error
+        raise InputError(f"cannot be read as Parquet: {str(error).splitlines()[0]}; write or copy it again") from error
     return Sample([], frame.to_dicts(), tuple(frame.columns))
 
 

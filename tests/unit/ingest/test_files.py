@@ -4,6 +4,7 @@ import hashlib
 import io
 import random
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -87,8 +88,8 @@ def test_formats_are_told_per_file(tmp_path):
         (b"", "azure", r"/f: no lines$"),
         (b"", "auto", r"/f: no lines$"),
         (b"\xef\xbb\xbf\r\n \n", "auto", r"/f: no lines$"),
-        (HEADER + b"\r\n", "azure", r"/f: no lines$"),
-        (HEADER + b"\n\n", "auto", r"/f: no lines$"),
+        (HEADER + b"\r\n", "azure", r"/f: no line of it is a request, usable or not$"),
+        (HEADER + b"\n\n", "auto", r"/f: no line of it is a request, usable or not$"),
         (b"prompt\n1\n2\n", "azure", r"/f: none of 3 lines .* 'azure'; first reason: no_header \(line 1\)$"),
         (HEADER + b"\n\n2023-11-16 18:00:20,0,4", "auto", r"none of 1 lines .* first reason: zero_tokens \(line 3\)$"),
         (CHAT, "mooncake", r"none of 4 lines could be used as format 'mooncake'; first reason: not_json \(line 1\)$"),
@@ -132,6 +133,7 @@ def test_missing_files_directories_clocks_and_zones(tmp_path):
     for paths, options, message in (
         ([tmp_path / "none.csv"], {}, r"none\.csv: no such file or directory$"),
         ([tmp_path], {}, "is a directory; name the files in it$"),
+        ([Path("s3://logs/a.csv")], {}, r"a URL is the path of a source, for `fleetopt nightly`$"),
         ([], {}, "no file to read was named"),
         ([mooncake], {}, r"/m: format 'mooncake' counts time from a start .*--start"),
         ([mooncake], {"timezone": "Nowhere"}, "unknown time zone 'Nowhere'"),
@@ -140,6 +142,20 @@ def test_missing_files_directories_clocks_and_zones(tmp_path):
             ingest(paths, tmp_path / "out", format_name="auto", **options)
     with pytest.raises(InputError, match=r"/m: cannot be made a directory: file exists$"):
         ingest([mooncake], mooncake, format_name="auto", clock_start=START)
+
+
+def test_models_that_no_request_names_are_refused_with_those_there_are(tmp_path):
+    lines = [
+        f'{{"id": "{i}", "object": "chat.completion", "created": {1700000000 + i}, "model": "{"ab"[i % 2]}", '
+        f'"usage": {{"prompt_tokens": {i + 1}, "completion_tokens": 2}}}}'
+        for i in range(4)
+    ]
+    paths = _write(tmp_path, usage="\n".join(lines).encode())
+    with pytest.raises(InputError, match=r"^no request that was served is of model c; others are of a, b$"):
+        ingest(paths, tmp_path / "out", format_name="auto", models=frozenset({"c"}))
+    assert not (tmp_path / "out").exists()
+    balance = ingest(paths, tmp_path / "out", format_name="auto", models=frozenset({"b", "c"}))
+    assert (balance.requests, balance.unserved) == (4, {"other_model": 2})
 
 
 def test_a_failure_while_writing_leaves_what_was_there(tmp_path, monkeypatch):

@@ -150,7 +150,9 @@ def test_a_line_of_spans_that_is_longer_than_the_sample_is_recognised(beginning)
     ],
 )
 def test_an_unknown_beginning_is_refused_in_one_line(head):
-    with pytest.raises(InputError, match=r"^no known log format fits the first lines; name one of: azure, .*, vidur$"):
+    with pytest.raises(
+        InputError, match=r"^no known log format fits the first lines; name one of: azure, .*, vidur; or say "
+    ):
         detect_format(sample_of_lines(head))
 
 
@@ -170,7 +172,7 @@ def test_a_file_that_is_no_parquet_is_refused_in_one_line(tmp_path):
     whole = (SAMPLES / "fleetopt.parquet").read_bytes()
     for data in (b"", b"PAR1", whole[:100], whole[: len(whole) // 2] + whole[-8:]):
         path.write_bytes(data)
-        with pytest.raises(InputError, match=r"x\.parquet: cannot be read as Parquet") as error:
+        with pytest.raises(InputError, match=r"^cannot be read as Parquet: ") as error:
             sample_of_parquet(path)
         assert "\n" not in str(error.value)
 

@@ -120,7 +120,7 @@ def test_a_day_without_a_file_is_empty(tmp_path):
 def test_a_file_without_any_time_has_no_day_unless_its_name_gives_one(tmp_path):
     file = _write(tmp_path / "2023-11-16.csv", b"junk", b"x,y,z")
     assert len(_read(_source("*.csv"), DAY, tmp_path)) == 0
-    with pytest.raises(InputError, match=r"source\.s: no line has a readable time, so no day can be given"):
+    with pytest.raises(InputError, match=r"no line has a readable time at TIMESTAMP"):
         _days_in(_source("*.csv"), file, tmp_path)
     assert len(_read(_source("{date}.csv"), DAY, tmp_path)) == 2
     assert _days_in(_source("{date}.csv"), file, tmp_path) == {DAY}

@@ -146,12 +146,12 @@ def test_a_server_that_is_not_there_is_one_line(bucket, monkeypatch):
         (
             "abfss://logs@account.dfs.core.windows.net/x.csv",
             {"AZURE_STORAGE_ACCOUNT_KEY": f"{SECRET} "},
-            "the credentials in the environment are incomplete or wrong",
+            "the credentials in the environment are missing, incomplete or wrong",
         ),
         (
             "gs://logs/x.csv",
             {"GOOGLE_SERVICE_ACCOUNT": f"/{SECRET}.json"},
-            "the credentials in the environment are incomplete or wrong",
+            "the credentials in the environment are missing, incomplete or wrong",
         ),
     ],
 )

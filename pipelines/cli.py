@@ -87,12 +87,16 @@ def forget(
     forgetting = Forgetting(settings, _selection(settings, day, before, expired, source, tenant))
     held = forgetting.held()
     print(shown_held(held))
+    if not held and tenant is not None:
+        print("Tenants are found by their keyed hash: check the name, and that FLEETOPT_HASH_KEY is that of the logs.")
     if dry_run:
         return
-    if not yes:
-        typer.confirm("Delete them for good?", abort=True)
+    if not yes and not typer.confirm("Delete it for good?" if held else "Read none of it from now on?"):
+        print("Nothing was deleted.")
+        return
     forgetting.forget()
-    print("Deleted. The log files are as they were: delete them where they are, too.")
+    done = "Deleted" if held else "Nothing was there to delete; none of it is read from now on"
+    print(f"{done}. The log files are as they were: delete them where they are, too.")
 
 
 @app.command()

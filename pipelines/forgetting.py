@@ -195,5 +195,7 @@ def shown_held(held: Sequence[Held]) -> str:
         rows = [each for each in held if each.place == place]
         days = sorted({each.day for each in rows})
         span = f"{days[0]} to {days[-1]}" if len(days) > 1 else f"{days[0]}"
-        lines.append(f"{place}: {sum(each.rows for each in rows):,} rows of {len(days)} days, {span}")
+        lines.append(
+            f"{place}: {sum(each.rows for each in rows):,} rows of {len(days)} day{'s' * (len(days) > 1)}, {span}"
+        )
     return "\n".join(lines) or "nothing of it is held"

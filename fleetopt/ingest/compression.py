@@ -11,7 +11,6 @@ from typing import BinaryIO, Final, Literal, cast
 import pyarrow as pa
 
 from fleetopt.errors import InputError
-from fleetopt.ingest.places import open_file, shown_file
 
 Kind = Literal["gzip", "zstd", "parquet", "text"]
 
@@ -126,16 +125,6 @@ def decompressed(stream: HashingStream, shown: str) -> BinaryIO:
     if kind == "parquet":
         raise InputError(f"{shown}: is a Parquet file, and the format is one of text")
     return cast(BinaryIO, stream if kind == "text" else _Decompressed(stream, kind, shown))
-
-
-def open_text(file: str) -> BinaryIO:
-    """Open a file that `fleetopt.ingest.places.find_files` listed, to read its text once; see `decompressed`."""
-    stream = HashingStream(open_file(file))
-    try:
-        return decompressed(stream, shown_file(file))
-    except BaseException:
-        stream.close()
-        raise
 
 
 class _Decompressed(io.BufferedIOBase):

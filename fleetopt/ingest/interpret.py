@@ -20,8 +20,8 @@ from fleetopt.ingest.times import MAX_DURATION_S, Times, in_range, read_duration
 from fleetopt.ingest.values import Quantities
 from fleetopt.schemas import UTC_MICROSECONDS
 
-# Polars puts off its own import of numpy to when it first meets an array, and two threads that meet one at the same time
-# break it. So it meets one here, before there are threads.
+# Polars puts off its own import of numpy to when it first meets an array, and two threads that meet one at the same
+# time break that import. So it meets one here, before there are threads.
 pl.Series(np.empty(0))
 
 _OF_FAULT: Final = np.array([0, *(REASON_CODE[fault] for fault in FAULTS if fault is not None)], np.uint8)

@@ -84,6 +84,7 @@ class FileReading:
     restarts: int = 0
     usable: int = 0
     rows: int = 0
+    first_reason: str | None = None
     days: dict[date | None, str] = field(default_factory=dict)
 
 
@@ -210,34 +211,6 @@ def sha256_of(file: str) -> str:
     """Hash a file as it lies; hex."""
     with LogFile(file) as log:
         return log.sha256()
-
-
-def days_in_file(source_name: str, source: Source, file: str, *, config_dir: Path, data_dir: Path) -> set[date]:
-    """Return the UTC days that a file's records belong to; empty if it holds none.
-
-    Parameters
-    ----------
-    source_name, source
-        The source and its name in the configuration.
-    file : str
-        A name from `list_files`.
-    config_dir, data_dir : pathlib.Path
-        As in `list_files`.
-
-    Raises
-    ------
-    InputError
-        If no record of the file has a readable time and its name gives no date, so that no day can be given.
-    """
-    local_date = None
-    if source.is_dated:
-        local_date = _dates_of([file], parse_place(source.path, config_dir, data_dir)).get(file)
-        if local_date is None:
-            raise InputError(f"{shown_file(file)}: is not among the files of source.{source_name}.path")
-    reading = read_file(LandingFile(file, local_date), source_name, source, hash_key=b"-")  # hashes are not used
-    if None in reading.days:
-        raise InputError(f"source.{source_name}: {no_day(source_name, source, file, reading.first_reason)}")
-    return {day for day in reading.days if day is not None}
 
 
 def no_day(source_name: str, source: Source, file: str, first_reason: str | None) -> str:

@@ -230,6 +230,7 @@ def call(project, *arguments, answer=None):
 def test_the_command_says_what_goes_and_asks(tenants):
     before = counted(tenants, "core_requests")
     for result in (call(tenants, "--tenant", "acme", "--dry-run"), call(tenants, "--tenant", "acme", answer="n\n")):
+        assert "Deleted" not in result.output
         assert "core_requests: 60 rows of 3 days, 2026-01-05 to 2026-01-07" in result.output
         assert "raw_requests: 60 rows of 3 days" in result.output
         assert counted(tenants, "core_requests") == before
@@ -237,7 +238,9 @@ def test_the_command_says_what_goes_and_asks(tenants):
     assert result.exit_code == 0
     assert "delete them where they are" in result.output
     assert sum(counted(tenants, "core_requests").values()) == sum(before.values()) - 60
-    assert "nothing of it is held" in call(tenants, "--tenant", "acme", "--dry-run").output
+    for result in (call(tenants, "--tenant", "acme", "--dry-run"), call(tenants, "--tenant", "acme", answer="n\n")):
+        assert "nothing of it is held\nTenants are found by their keyed hash" in result.output
+    assert "\nNothing was there to delete; " in call(tenants, "--tenant", "acme", "--yes").output
     assert call(tenants, "--day", str(DAYS[2]), "--source", "chat", "--yes").exit_code == 0
     assert (DAYS[2], "chat") not in counted(tenants, "core_requests")
 

@@ -150,6 +150,6 @@ def test_damaged_samples_are_read_alike(path, changes, values, batch_bytes):
 
 
 def test_polars_has_met_numpy_before_there_are_threads():
-    """Two threads that meet their first array at the same time break its lazy import, and one file in thirty with it."""
+    """Two threads that meet their first array at the same time break its lazy import of numpy."""
     code = "import polars.series.series as s; import fleetopt.ingest.interpret; print('ndarray' in vars(s.np))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "True\n"

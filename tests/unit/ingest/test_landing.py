@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 
 from fleetopt.config import Source
 from fleetopt.errors import InputError
-from fleetopt.ingest.landing import count_again, days_in_file, landing_digest, landing_files, list_files, sha256_of
+from fleetopt.ingest.landing import (
+    LandingFile,
+    count_again,
+    landing_digest,
+    landing_files,
+    list_files,
+    no_day,
+    read_file,
+    sha256_of,
+)
 from fleetopt.ingest.parts import PART_SCHEMA
 from tests.unit.ingest.helpers import HEADER, read_day
 
@@ -38,7 +47,8 @@ def _list(source, day, tmp_path):
 
 
 def _days_in(source, file, tmp_path):
-    return days_in_file("s", source, file, config_dir=tmp_path, data_dir=tmp_path / "data")
+    found = {each.file: each for each in landing_files(source, "s", None, tmp_path, tmp_path / "data")}
+    return set(read_file(found[file], "s", source, hash_key=b"a key").days)
 
 
 def test_paths_globs_data_and_dates(tmp_path):
@@ -120,14 +130,21 @@ def test_a_day_without_a_file_is_empty(tmp_path):
 def test_a_file_without_any_time_has_no_day_unless_its_name_gives_one(tmp_path):
     file = _write(tmp_path / "2023-11-16.csv", b"junk", b"x,y,z")
     assert len(_read(_source("*.csv"), DAY, tmp_path)) == 0
-    with pytest.raises(InputError, match=r"no line has a readable time at TIMESTAMP"):
-        _days_in(_source("*.csv"), file, tmp_path)
+    assert _days_in(_source("*.csv"), file, tmp_path) == {None}
     assert len(_read(_source("{date}.csv"), DAY, tmp_path)) == 2
     assert _days_in(_source("{date}.csv"), file, tmp_path) == {DAY}
     empty = _write(tmp_path / "2023-11-17.csv")
     assert _days_in(_source("*.csv"), empty, tmp_path) == set()
-    with pytest.raises(InputError, match=r"is not among the files of source\.s\.path"):
-        _days_in(_source("other/{date}.csv"), file, tmp_path)
+
+
+def test_why_a_file_has_no_day_is_said_by_its_first_record(tmp_path):
+    for header, why in (
+        (HEADER, "no line has a readable time at TIMESTAMP (wrong_field_count)"),
+        (b"time,prompt,output", "no line is a header with the columns TIMESTAMP, ContextTokens, GeneratedTokens"),
+    ):
+        file, source = _write(tmp_path / "a.csv", b"junk", b"x,y,z", header=header), _source("*.csv")
+        reading = read_file(LandingFile(file, None), "s", source, hash_key=b"a key")
+        assert no_day("s", source, file, reading.first_reason) == f"{file}: {why}, so no day can be given"
 
 
 def test_the_format_and_its_clock_are_named_by_key(tmp_path):
@@ -226,12 +243,13 @@ def test_each_line_is_in_exactly_one_day(files, timezone, is_dated, batch_bytes,
     rows = pl.concat([found.with_columns(day=pl.lit(day)) for day, found in read.items()])
     without_day, n_lines = set(), 0
     for file in _list(source, None, tmp_path):
-        n = count_again(file)[0] - 1
-        try:
-            assert _days_in(source, file, tmp_path) == set(rows.filter(pl.col("file") == file)["day"])
-            n_lines += n
-        except InputError:
+        found = _days_in(source, file, tmp_path)
+        if None in found:
+            assert found == {None}
             without_day.add(file)
+            continue
+        assert found == set(rows.filter(pl.col("file") == file)["day"])
+        n_lines += count_again(file)[0] - 1
     assert rows.select("file", "line_number").is_unique().all()
     assert len(rows) == n_lines
     assert without_day.isdisjoint(rows["file"])

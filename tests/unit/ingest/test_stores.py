@@ -8,7 +8,8 @@ import pytest
 
 from fleetopt.errors import InputError
 from fleetopt.ingest import stores
-from fleetopt.ingest.compression import HashingStream, decompressed, open_text
+from fleetopt.ingest.compression import HashingStream, decompressed
+from fleetopt.ingest.log_file import LogFile
 from fleetopt.ingest.places import find_files, matching, open_file, parse_place, shown_file, stamp
 from fleetopt.ingest.stores import find_stored
 from tests.s3 import SECRET
@@ -91,8 +92,8 @@ def test_streams_in_pieces(bucket, monkeypatch):
 def test_compressed_files(bucket):
     text = b"TIMESTAMP,ContextTokens,GeneratedTokens\n" * 10_000
     bucket.put("a.log", gzip.compress(text))
-    with open_text(f"s3://{bucket.name}/a.log") as stream:
-        assert stream.read() == text
+    with LogFile(f"s3://{bucket.name}/a.log") as log:
+        assert log.stream.read() == text
 
 
 def test_an_object_that_goes_while_it_is_read_is_one_line(bucket, monkeypatch):

@@ -71,7 +71,7 @@ class FileReading:
     rows : int
         Records of the day that was asked for.
     first_reason : str, optional
-        Why the first of them could not be used that could not; of a file that belongs to no day, its first record.
+        Why the first of the file's records without a use could not be used.
     days : dict
         Day -> a fingerprint of the records and notes that belong to it; None: they belong to no day.
     """
@@ -179,8 +179,9 @@ def read_file(
         records = _without_notes(frames, source, day, writer, prints)
         for home, rows in home_days(records, file=shown, timezone=source.timezone, local_date=found.local_date):
             prints.add(home, rows)
-            reading.usable += rows["reason"].null_count()
-            if home is None and reading.first_reason is None:
+            usable = rows["reason"].null_count()
+            reading.usable += usable
+            if reading.first_reason is None and usable < rows.height:
                 reading.first_reason = rows["reason"].drop_nulls()[0]
             if home == day and writer is not None:
                 kept = rows.filter(~pl.col("tenant").is_in(forgotten_tenants).fill_null(False))

@@ -45,7 +45,7 @@ DESCRIPTION: Final = "parts.json"
 """File of a set of parts that says what is in it; without it, it is none."""
 PART_ROWS: Final = 1 << 19
 """Rows of a part: enough that parts are few, and little enough to sort in memory."""
-SLICE_ROWS: Final = 750_000
+SLICE_ROWS: Final = 500_000
 """Rows of a slice, unless told otherwise."""
 
 _PART_TEXT_BYTES: Final = 128 << 20

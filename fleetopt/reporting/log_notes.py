@@ -46,6 +46,8 @@ def log_notes(row: Mapping[str, Any]) -> Iterator[str]:
     str
         Parts of sentences that go on from the source's name.
     """
+    if row["requests"] and row["other_models"] == row["requests"]:
+        yield "all of its requests are of other models than those it declares, so it adds nothing to the demand"
     if row["clock_restarts"]:
         restarts = _counted(row["clock_restarts"], "time")
         yield f"its clock starts again {restarts} within a file; segment_starts says where"

@@ -1,11 +1,12 @@
 """The configuration: what is accepted, and the one line that names file and key when something is not."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from assets.hardware import fleet_offers
-from fleetopt.config import parse_config
+from fleetopt.config import Fleet, Pipeline, Source, parse_config
 from fleetopt.errors import InputError
 
 GOOD = """
@@ -122,3 +123,13 @@ def test_a_fleet_that_no_source_feeds_is_a_mistake():
     )
     with pytest.raises(InputError, match=r"fleet\.idle: no source feeds it"):
         parse_config(extra, "my.toml")
+
+
+@pytest.mark.parametrize("section", [Pipeline, Source, Fleet])
+def test_the_example_shows_every_key(section):
+    """As an assignment, out of use or not, or as a section of that name."""
+    text = (Path(__file__).parents[3] / "fleetopt.toml").read_text()
+    missing = [
+        name for name in section.model_fields if not re.search(rf"(?m)^(# )?({name} = |\[+[\w.-]+\.{name}[.\]])", text)
+    ]
+    assert missing == []

@@ -18,6 +18,9 @@ def test_each_finding_is_a_sentence_with_its_figures():
         "the finish is taken for the arrival of 1,200 requests, for want of a duration, which smooths bursts",
         "about 3 of the 30 duplicates are likely requests of their own that look alike; ids would tell",
     ]
+    assert next(log_notes({**CHAT, "other_models": CHAT["requests"]})).startswith(
+        "all of its requests are of other models"
+    )
     assert "starts again 1 time within" in next(log_notes({**CHAT, "clock_restarts": 1}))
     assert "steps of 3 s (1,181 distinct ones)" in next(log_notes(AGENT))
 

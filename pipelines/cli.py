@@ -117,6 +117,8 @@ def ui(
 
 def main() -> None:
     """Entry point of the `fleetopt` script."""
+    # deltalake says on standard error what stores answer, as much as this allows when it is imported. What fails raises.
+    os.environ.setdefault("RUST_LOG", "error")
     run(app)
 
 

@@ -117,7 +117,7 @@ def ui(
 
 def main() -> None:
     """Entry point of the `fleetopt` script."""
-    # deltalake says on standard error what stores answer, as much as this allows when it is imported. What fails raises.
+    # deltalake says on standard error what stores answer, as much as this allows on import. What fails raises.
     os.environ.setdefault("RUST_LOG", "error")
     run(app)
 

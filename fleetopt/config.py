@@ -83,7 +83,8 @@ class Source(_Section):
         Models whose requests are this source's own; those of others are kept apart. ``["*"]``: all that the logs name,
         since one fleet serves them. Empty: none is declared, and logs that name more than one fail their day's checks.
     duplicate_horizon_s : float
-        How far apart in time two records can be and still be repeats of each other, s.
+        How far apart in time two records can be and still be repeats of each other, s; at most a day, since a day is
+        compared with the one before it.
     archetype : str
         Traffic class of the source's requests.
     fleet : str
@@ -101,7 +102,7 @@ class Source(_Section):
     segment_starts: tuple[datetime, ...] = ()
     clock_restart_s: Positive = 300.0
     models: tuple[str, ...] = ()
-    duplicate_horizon_s: Positive = 3600.0
+    duplicate_horizon_s: float = Field(default=3600.0, gt=0, le=86_400, allow_inf_nan=False)
     archetype: Name
     fleet: Name
     first_day: date | None = None

@@ -211,6 +211,7 @@ def test_a_mistake_is_one_line_that_names_file_and_key(mapping, expected):
         ('models = ["*", "a"]', "source.own.models'"),
         ("clock_restart_s = 0", "source.own.clock_restart_s'"),
         ("duplicate_horizon_s = -1", "source.own.duplicate_horizon_s'"),
+        ("duplicate_horizon_s = 86401", "source.own.duplicate_horizon_s'"),
         ("segment_starts = [2026-01-01T00:00:00Z]", "segment_starts are those after clock_start"),
         ("clock_start = 2026-01-01T00:00:00Z\nsegment_starts = [2026-01-01T00:00:00]", "segment_starts': needs a zone"),
     ],

@@ -165,29 +165,40 @@ def _files(parts: Any) -> pl.DataFrame:
     return counted.sort("file").collect(engine="streaming")
 
 
-def quarantine_finding(quality: pl.LazyFrame, quarantined: pl.LazyFrame, limit: float) -> Finding:
-    """Judge the share of lines of each source that could not be used; repeats of a line count each."""
+def quarantine_finding(quality: pl.LazyFrame, raw: Mapping[str, Any], limit: float) -> Finding:
+    """Judge the share of lines of each source that could not be used; repeats of a line count each.
+
+    Parameters
+    ----------
+    quality : polars.LazyFrame
+        The day's ``stg_quality``.
+    raw : mapping
+        Source -> the day's raw records, `fleetopt.ingest.parts.Parts`.
+    limit : float
+        Largest share.
+    """
     counts = quality.select("source", "lines", "unusable_lines").sort("source").collect()
     problems = []
     for source, lines, unusable in counts.iter_rows():
         if unusable > limit * lines:
             problems.append(
                 f"source {source}: {unusable} of {lines} lines ({unusable / lines:.1%}) could not be used, at most "
-                f"{limit:.1%} may{_most_frequent(quarantined, source)}"
+                f"{limit:.1%} may{_most_frequent(raw[source])}"
             )
     total = int(counts["unusable_lines"].sum())
     good = f"{total} of {int(counts['lines'].sum())} lines could not be used"
     return _finding(problems, good, unusable_lines=total)
 
 
-def _most_frequent(quarantined: pl.LazyFrame, source: str) -> str:
+def _most_frequent(parts: Any) -> str:
     reasons = (
-        quarantined.filter(pl.col("source") == source)
+        parts.scan()
+        .filter(pl.col("reason").is_not_null())
         .group_by("reason", "file")
         .len()
         .sort("len", "reason", "file", descending=[True, False, False])
         .head(1)
-        .collect()
+        .collect(engine="streaming")
     )
     return "".join(f"; most often: {row['reason']} in {row['file']}" for row in reasons.iter_rows(named=True))
 

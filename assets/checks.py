@@ -75,7 +75,7 @@ def staging_findings(resources: Any, day: date) -> dict[str, Finding]:
     """Audit one staged day; see ``assets.audit`` for what each finding looks at."""
     tables, landing = resources.tables, resources.landing
     staged = {table: tables.read(table, day, day) for table in _STAGING_TABLES}
-    requests, quarantined, quality = (staged[name] for name in ("stg_requests", "quarantined_requests", "stg_quality"))
+    requests, quality = staged["stg_requests"], staged["stg_quality"]
     pointers = {name: landing.raw.pointer(name, day) for name in landing.sources}
     raw = {name: landing.raw.parts(name, day) for name, pointer in pointers.items() if pointer is not None}
     return {
@@ -95,7 +95,7 @@ def staging_findings(resources: Any, day: date) -> dict[str, Finding]:
             {name: usable_files(pointers[name]) for name in raw},
         ),
         "quarantined_fraction": quarantine_finding(
-            quality, quarantined, resources.settings.config.pipeline.max_quarantined_fraction
+            quality, raw, resources.settings.config.pipeline.max_quarantined_fraction
         ),
         "key_is_unique": key_finding(requests, "stg_requests", STG_REQUESTS.key),
         "models_declared": models_finding(

@@ -208,14 +208,13 @@ def test_files_without_a_usable_line_are_named_with_their_first_reason(tmp_path)
     assert presence_finding(DAY, {}, {}, {}, {}).summary == f"no source has a request on {DAY}"
 
 
-def test_the_share_of_unusable_lines_counts_repeats(a_day):
-    _, row, tables = a_day
-    tables["quarantined_requests"] = tables["quarantined_requests"].with_columns(day=pl.lit(DAY))
-    assert quarantine_finding(row.lazy(), tables["quarantined_requests"], 0.2).passed
-    many = row.with_columns(unusable_lines=pl.lit(2, dtype=pl.Int64))
-    found = quarantine_finding(many.lazy(), tables["quarantined_requests"], 0.2)
-    assert found.summary.startswith(
-        "source chat: 2 of 5 lines (40.0%) could not be used, at most 20.0% may; most often"
+def test_the_share_of_unusable_lines_counts_repeats(tmp_path, a_day):
+    assert quarantine_finding(a_day[1].lazy(), {"chat": a_day[0]}, 0.2).passed
+    rows = [(1, 0, "bad_number", False), (2, 0, "bad_number", False), *[(3, 0, "zero_tokens", False)] * 3]
+    parts = parts_of(tmp_path / "bad", rows)
+    found = quarantine_finding(staged(parts)[0].lazy(), {"chat": parts}, 0.2)
+    assert found.summary == (
+        "source chat: 5 of 5 lines (100.0%) could not be used, at most 20.0% may; most often: zero_tokens in a.csv"
     )
 
 

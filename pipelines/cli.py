@@ -220,7 +220,8 @@ def _print_night(night: Any, *, show_steps: bool, as_json: bool) -> None:
         console.print(recommendation_table(fleet.document, report=str(fleet.report), feed=str(fleet.feed)))
     if night.failed:
         for failed_day, reason in night.failed.items():
-            console.print(f"Not used: {failed_day}: {reason}", markup=False)
+            said = "Kept as it was" if failed_day in night.kept else "Not used"
+            console.print(f"{said}: {failed_day}: {reason}", markup=False)
     if not night.planned:
         console.print(f"{night.day}: up to date, nothing was planned again.")
     if show_steps and night.steps:

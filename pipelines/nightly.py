@@ -46,7 +46,9 @@ class Night:
     ingested : tuple of datetime.date
         Days that were read (again) because they were out of date.
     failed : dict of datetime.date to str
-        Days of the window that failed, and why; none of them is used.
+        Days of the window that could not be brought up to date, and why.
+    kept : frozenset of datetime.date
+        Those of them that core still holds as they were before, and that are used so.
     planned : bool
         False if the recommendation was up to date and nothing was planned.
     fleets : tuple of FleetNight
@@ -57,6 +59,7 @@ class Night:
     day: date
     ingested: tuple[date, ...]
     failed: dict[date, str]
+    kept: frozenset[date]
     planned: bool
     fleets: tuple[FleetNight, ...]
     steps: tuple[StepCost, ...]
@@ -126,6 +129,7 @@ def run_night(settings: Settings, day: date | None, progress: Progress, *, inges
         day=day,
         ingested=tuple(ingested),
         failed=failed,
+        kept=frozenset(failed) & set(night.tables.days("core_requests")),
         planned=planned,
         fleets=tuple(night.fleets(day)),
         steps=tuple(steps),

@@ -10,6 +10,8 @@ from fleetopt.config import Source
 from fleetopt.errors import InputError
 from fleetopt.ingest import landing
 from fleetopt.ingest.days import local_dates
+from fleetopt.ingest.formats import Csv
+from fleetopt.ingest.formats.user import log_format_of
 from fleetopt.ingest.parts import PartsWriter
 from fleetopt.ingest.places import find_files, parse_place, shown_file, stamp
 from pipelines.resources.forgotten import FILE_NAME, Forgotten
@@ -59,6 +61,9 @@ class Landing:
     def ingest(self, name: str, day: date, code_version: str) -> RawPointer:
         """Read a source's day into the raw layer; what was read before in the same state is not read again.
 
+        Files that were read and are gone since take nothing with them: logs are deleted some day, and the raw layer
+        keeps what they held.
+
         Parameters
         ----------
         name : str
@@ -71,7 +76,8 @@ class Landing:
         Raises
         ------
         InputError
-            A file cannot be read, or cannot be what the source declares; or the day was forgotten on purpose.
+            A file cannot be read, or cannot be what the source declares; the day was forgotten on purpose; or it has to
+            be read again, and without files that are gone fewer records would be left of it.
         LandingChangedError, LinesLostError
             Nothing is written then.
         """
@@ -83,10 +89,11 @@ class Landing:
         # Taken before anything is read: what changes from now on is seen as a change.
         states = [replace(file_state(each.file), is_next=each.is_next) for each in found]
         if known is not None and self._is_read(known, name, found, states, code_version):
-            files = tuple(_with_stamp(old, state) for old, state in zip(known.files, states, strict=True))
-            pointer = replace(known, files=files)
+            now = {state.file: state for state in states}
+            pointer = replace(known, files=tuple(_with_stamp(old, now.get(old.file, old)) for old in known.files))
         else:
             pointer = self._read(name, day, found, states, code_version)
+            check_loss(name, day, known, pointer)
         if pointer.tail_before is not None:
             before = self.raw.pointer(name, day - timedelta(days=1))
             pointer = replace(pointer, tail_before=before.tail if before else "")
@@ -98,13 +105,20 @@ class Landing:
         """Files that each source with ``{date}`` in its path should have for a UTC day and has not.
 
         It has one for every local date that overlaps the day, from its first day on. Sources that miss none are left
-        out; so are those without ``{date}``, which cannot be read at all when they have no file.
+        out; so are those without ``{date}``, which cannot be read at all when they have no file. A file that was read
+        and is gone since is not missed.
         """
         missing = {}
         for name, source in self.sources.items():
             place = parse_place(source.path, self.settings.config_dir, self.settings.data_dir)
+            pointer = self.raw.pointer(name, day)
+            read = [state.file for state in pointer.files] if pointer else []
             dates = self._expected_dates(source, day) if source.is_dated else []
-            absent = [place.at(str(local)).shown for local in dates if not find_files(place.at(str(local)))]
+            absent = [
+                place.at(str(local)).shown
+                for local in dates
+                if not any(str(local) in file for file in read) and not find_files(place.at(str(local)))
+            ]
             if absent and not self.is_forgotten(day, name):
                 missing[name] = absent
         return missing
@@ -157,14 +171,21 @@ class Landing:
         states: Sequence[FileState],
         code_version: str,
     ) -> bool:
-        """Whether a day was read from these files as they are, by this code: by their contents, not their times."""
-        of_name = [(state.file, state.size, state.is_next) for state in states]
-        if of_name != [(state.file, state.size, state.is_next) for state in known.files]:
+        """Whether a day was read from these files as they are, by this code: by their contents, not their times.
+
+        It may have been read from others too, which are gone.
+        """
+        read = {state.file: state for state in known.files}
+        if any(
+            state.file not in read or (state.size, state.is_next) != (read[state.file].size, read[state.file].is_next)
+            for state in states
+        ):
             return False
-        hashes = [state.sha256 for state in known.files]
-        if self._raw_id(name, [state.file for state in states], hashes, code_version) != known.raw_id:
+        names, hashes = [state.file for state in known.files], [state.sha256 for state in known.files]
+        if self._raw_id(name, names, hashes, code_version) != known.raw_id:
             return False
-        return all(landing.sha256_of(each.file) == sha256 for each, sha256 in zip(found, hashes, strict=True))
+        pairs = zip(found, states, strict=True)
+        return all(landing.sha256_of(each.file) == read[state.file].sha256 for each, state in pairs)
 
     def _read(
         self,
@@ -227,7 +248,9 @@ class Landing:
     def _defect(self, name: str, state: FileState, reading: landing.FileReading) -> str | None:
         """Say what is wrong with a file that gives no day any record, although it is not empty."""
         if not reading.records and not reading.notes:
-            return f"{state.file} is not empty, but holds no line" if reading.size else None
+            # Events of other kinds may fill a file of JSON lines; below a header of CSV there is nothing but requests.
+            is_of_events = reading.lines and not isinstance(log_format_of(self.sources[name]).container, Csv)
+            return f"{state.file} is not empty, but holds no line" if reading.size and not is_of_events else None
         if None not in reading.days:
             return None
         return landing.no_day(name, self.sources[name], state.file, reading.first_reason)
@@ -275,6 +298,22 @@ def check_reading(shown: str, reading: landing.FileReading, counted: tuple[int, 
 def file_state(file: str) -> FileState:
     """Take the size and time of change of a landing file; over HTTP it has neither."""
     return FileState(shown_file(file), *stamp(file))
+
+
+def check_loss(name: str, day: date, known: RawPointer | None, pointer: RawPointer) -> None:
+    """Refuse a reading that has fewer records than the one before because files are gone.
+
+    Raises
+    ------
+    InputError
+    """
+    gone = [] if known is None else [old.file for old in known.files if old.file not in {s.file for s in pointer.files}]
+    if known is not None and gone and pointer.lines < known.lines:
+        more = f" (and {len(gone) - 1} more)" if len(gone) > 1 else ""
+        raise InputError(
+            f"source {name}: {gone[0]}{more} is gone, and without it {pointer.lines:,} of the {known.lines:,} records "
+            f"read before are left of {day}, which stays as it was; put the file back to read the day again"
+        )
 
 
 def _with_stamp(known: FileState, state: FileState) -> FileState:

@@ -72,7 +72,8 @@ class Watch:
         if pointer is None:
             return bool(files)
         read = [state for state in pointer.files if not state.is_next and self._is_of(name, state, day)]
-        is_same = [stamp_of(state) for state in files] == [stamp_of(state) for state in read]
+        # A file that is gone is no change: what it held is kept.
+        is_same = {stamp_of(state) for state in files} <= {stamp_of(state) for state in read}
         return not is_same or pointer.declaration != declaration(self._landing.sources[name])
 
     def _files(self, name: str, day: date) -> tuple[list[FileState], list[FileState]]:

@@ -1,11 +1,13 @@
 """Write, audit, publish: what reaches core, what does not, and what people are told."""
 
 import gzip
+import json
 import os
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from polars.testing import assert_frame_equal
 
 from assets import staging
 from fleetopt.ingest.landing import LandingFile, count_again, read_file
@@ -14,7 +16,15 @@ from fleetopt.workload.histogram import bin_lower_edge
 from pipelines.resources import sources
 from pipelines.resources.sources import LandingChangedError, LinesLostError, check_reading
 from pipelines.resources.watch import Watch
-from tests.dagster.project import CORE_TABLES, DAYS, REQUESTS_PER_FILE, TABLES_OF_A_DAY, failed_checks, mooncake_lines
+from tests.dagster.project import (
+    CORE_TABLES,
+    DAYS,
+    REQUESTS_PER_FILE,
+    TABLES_OF_A_DAY,
+    Project,
+    failed_checks,
+    mooncake_lines,
+)
 
 GARBAGE = bytes(range(256)) * 40
 
@@ -83,6 +93,49 @@ def test_a_missing_file_is_named(project, instance):
     assert not result.success
     assert failed_checks(result)["sources_present"] == f"source agent: no file {missing} for {DAYS[1]}"
     assert DAYS[1] not in project.tables.days("core_requests")
+
+
+def test_a_day_outlives_its_log_files(project, instance):
+    assert project.ingest(DAYS[1], instance).success
+    before = {table: project.rows(table, DAYS[1]) for table in TABLES_OF_A_DAY}
+    project.landing("agent", DAYS[1]).unlink()
+    assert project.ingest(DAYS[1], instance).success
+    for table, rows in before.items():
+        assert_frame_equal(project.rows(table, DAYS[1]), rows)
+    chat = project.landing("chat", DAYS[1])
+    late = f"\r\n{DAYS[1]} 23:59:00,7,7"
+    chat.write_bytes(chat.read_bytes() + late.encode())  # the other source's file is read again
+    assert project.ingest(DAYS[1], instance).success
+    assert project.rows("core_requests", DAYS[1]).height == before["core_requests"].height + 1
+
+
+def test_a_reading_that_would_lose_what_a_deleted_file_held_is_refused(project, instance):
+    assert project.ingest(DAYS[1], instance).success
+    before = project.rows("core_requests", DAYS[1])
+    config = project.root / "fleetopt.toml"
+    config.write_text(config.read_text().replace('archetype = "agent"', 'archetype = "bot"'))
+    agent = project.landing("agent", DAYS[1])
+    content = agent.read_bytes()
+    agent.unlink()
+    again = Project(project.root)
+    result = again.ingest(DAYS[1], instance)
+    assert not result.success
+    failure = next(event for event in result.all_events if event.is_step_failure)
+    assert f"{agent} is gone, and without it 0 of the 40 records" in str(failure.step_failure_data)
+    assert_frame_equal(again.rows("core_requests", DAYS[1]), before)
+    agent.write_bytes(content)
+    assert again.ingest(DAYS[1], instance).success
+    assert set(again.rows("core_requests", DAYS[1])["archetype"]) == {"bot", "chat"}
+
+
+def test_a_file_of_other_events_alone_is_no_defect(project, instance):
+    config = project.root / "fleetopt.toml"
+    config.write_text(config.read_text().replace('"mooncake"\nclock_start = 2026-01-05T00:00:00Z', '"sglang-requests"'))
+    event = {"timestamp": f"{DAYS[1]}T10:00:00", "event": "request.received", "rid": "a", "obj": {}}
+    project.write("agent", DAYS[1], json.dumps(event).encode() + b"\n")
+    result = project.ingest(DAYS[1], instance)
+    assert result.success, failed_checks(result)
+    assert set(project.rows("core_requests", DAYS[1])["source"]) == {"chat"}
 
 
 def test_a_source_that_starts_later_is_not_missed_before(project, instance):

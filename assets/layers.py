@@ -1,5 +1,9 @@
 """The layers that data goes through, and what the assets of a layer have in common."""
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import dagster as dg
 
 RAW = "raw"
@@ -33,3 +37,15 @@ READ_RETRY = dg.RetryPolicy(max_retries=3, delay=10, backoff=dg.Backoff.EXPONENT
 
 WRITE_RETRY = dg.RetryPolicy(max_retries=2, delay=1)
 """For steps that write tables: a commit that lost against another writer is made again."""
+
+
+@contextmanager
+def full_disk_is_final() -> Iterator[None]:
+    """Fail a step at once and in one line where a disk is full: it would be full at the next try too."""
+    try:
+        yield
+    except Exception as error:
+        if getattr(error, "errno", None) != errno.ENOSPC and "No space left on device" not in str(error):
+            raise
+        summary = "no space is left on the disk; make room and run the day again"
+        raise dg.Failure(description=summary, metadata={"summary": summary}, allow_retries=False) from error

@@ -5,7 +5,7 @@ from typing import Any
 
 import dagster as dg
 
-from assets.layers import RAW, READ_RETRY
+from assets.layers import RAW, READ_RETRY, full_disk_is_final
 from assets.metadata import OWNERS, table_metadata
 from assets.partitions import Calendar, partition_day
 from fleetopt.config import Source
@@ -36,7 +36,8 @@ def build_raw_assets(calendar: Calendar) -> list[dg.AssetsDefinition]:
         pointers = {}
         for name, source in landing.sources.items():
             try:
-                pointers[name] = landing.ingest(name, day, CODE_VERSION)
+                with full_disk_is_final():
+                    pointers[name] = landing.ingest(name, day, CODE_VERSION)
             except InputError as error:
                 raise _unreadable(error, day, source) from error
         return dg.MaterializeResult(

@@ -9,7 +9,7 @@ import dagster as dg
 import polars as pl
 
 from assets.frozen import mark_withdrawn
-from assets.layers import CORE_TABLES, PLAN_TABLES, STAGING, WRITE_RETRY
+from assets.layers import CORE_TABLES, PLAN_TABLES, STAGING, WRITE_RETRY, full_disk_is_final
 from assets.metadata import OWNERS, column_lineage, copied_from, table_metadata, written_metadata
 from assets.partitions import Calendar, partition_day
 from fleetopt.config import Source
@@ -85,10 +85,10 @@ def build_staging_assets(calendar: Calendar) -> list[dg.AssetsDefinition]:
         commit = context.resources.provenance.commit_metadata(context.run.run_id)
         tables.withdraw((*CORE_TABLES, *PLAN_TABLES), day, commit)
         mark_withdrawn(context.resources.settings.paths.published, day, datetime.now(UTC).isoformat(timespec="seconds"))
-        with ExitStack() as commits:
+        with full_disk_is_final(), ExitStack() as commits:
             writers = {name: commits.enter_context(tables.day_writer(name, day, commit)) for name in _ROW_TABLES}
             quality = [stage_source(context.resources.landing, name, day, writers) for name in _sources(context)]
-        with tables.day_writer("stg_quality", day, commit) as writers["stg_quality"]:
+        with full_disk_is_final(), tables.day_writer("stg_quality", day, commit) as writers["stg_quality"]:
             writers["stg_quality"].write(pl.concat([STG_QUALITY.schema.to_frame(), *quality]))
         for name, writer in writers.items():
             yield dg.MaterializeResult(

@@ -77,7 +77,7 @@ def ingest(
         horizon_s=horizon_s,
         models=frozenset(models) if models else None,
     )
-    with byte_progress("reading", enabled=not as_json) as on_progress:
+    with byte_progress(enabled=not as_json) as on_progress:
         balance = ingest_files(files, out, reading, on_progress)
     if as_json:
         shown = asdict(balance) if explain else {k: v for k, v in asdict(balance).items() if k != "examples"}

@@ -13,11 +13,12 @@ class OnProgress(Protocol):
 
 
 @contextmanager
-def byte_progress(what: str, *, enabled: bool) -> Iterator[OnProgress]:
-    """A bar over bytes read; the caller is given what to tell of bytes done and bytes in all."""
-    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn
+def byte_progress(*, enabled: bool) -> Iterator[OnProgress]:
+    """A bar over bytes read; the caller is given what to tell of bytes done, bytes in all, and what is being done."""
+    from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeElapsedColumn
 
-    with _bar((TextColumn(what), BarColumn(), DownloadColumn(), TimeRemainingColumn()), enabled=enabled) as update:
+    columns = (BarColumn(), DownloadColumn(), TimeElapsedColumn(), TextColumn("{task.description}"))
+    with _bar(columns, enabled=enabled) as update:
         yield update
 
 

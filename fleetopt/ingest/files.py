@@ -45,8 +45,8 @@ _LIKE_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 EXAMPLES: Final = 3
 """Lines that are kept as examples of each reason."""
 
-OnProgress = Callable[[int, int], None]
-"""Called with bytes read so far and bytes in all."""
+OnProgress = Callable[[int, int, str], None]
+"""Called with bytes read so far, bytes in all, and what is being done."""
 
 
 @dataclass(slots=True)
@@ -149,7 +149,13 @@ def ingest_files(files: Sequence[Path], out: Path, reading: Reading, on_progress
     balance = Balance()
     with _made(out), tempfile.TemporaryDirectory(prefix=".ingest-", dir=out) as folder:
         parts = _read(logs, Path(folder), balance, on_progress)
-        _write(parts, out, reading, {str(log.file): log.sha256 for log in logs}, balance)
+        size = sum(log.size for log in logs)
+
+        def on_written(records: int) -> None:
+            if on_progress is not None:
+                on_progress(size, size, f"writing, {records:,} of {parts.rows:,} records")
+
+        _write(parts, out, reading, {str(log.file): log.sha256 for log in logs}, balance, on_written)
     return balance
 
 
@@ -175,10 +181,10 @@ def _read(logs: Sequence["_Log"], place: Path, balance: Balance, on_progress: On
         for log in logs:
             for position in log.read_into(writer, balance):
                 if on_progress is not None:
-                    on_progress(done + position, total)
+                    on_progress(done + position, total, "reading")
             done += log.size
         if on_progress is not None:
-            on_progress(total, total)
+            on_progress(total, total, "writing")
         parts = writer.finish("parts")
     if parts.rows == 0:
         raise InputError(f"{', '.join(str(log.file) for log in logs)}: none of its lines is a request")
@@ -291,7 +297,14 @@ def _keep_examples(bad: pl.DataFrame, balance: Balance) -> None:
             kept.append(place)
 
 
-def _write(parts: Parts, out: Path, reading: Reading, hashes: dict[str, str], balance: Balance) -> None:
+def _write(
+    parts: Parts,
+    out: Path,
+    reading: Reading,
+    hashes: dict[str, str],
+    balance: Balance,
+    on_written: Callable[[int], None],
+) -> None:
     """Write both files beside their places, then move them there; the requests last, so they never stand alone."""
     with ExitStack() as leftovers:
         moves, writers = [], {}
@@ -305,6 +318,7 @@ def _write(parts: Parts, out: Path, reading: Reading, hashes: dict[str, str], ba
         others: set[str] = set()
         for staged in stage(parts, date.min, horizon_s=reading.horizon_s):
             _count(staged, balance)
+            on_written(balance.lines)
             if len(staged.requests):
                 start = start or staged.requests["arrival_time"][0]
                 _append(writers[REQUESTS_FILE], _trace(staged.requests, start, reading.archetype))

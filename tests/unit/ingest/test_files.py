@@ -45,7 +45,9 @@ def _write(tmp_path, **contents):
 def test_requests_and_quarantine_of_two_files(tmp_path):
     paths = _write(tmp_path, b=CHAT, a=MORE)
     progress = []
-    balance = ingest(paths, tmp_path / "out", lambda *step: progress.append(step), archetype="chat")
+    balance = ingest(
+        paths, tmp_path / "out", lambda done, total, what: progress.append((done, total)), archetype="chat"
+    )
     assert counts(balance) == (7, 4, 1, 2)
     requests = pl.read_parquet(tmp_path / "out" / "requests.parquet")
     assert requests.schema == TRACE_SCHEMA

@@ -1,6 +1,6 @@
 """Staging layer: typed requests, each record once, those that no GPU served, unusable records, and their balance."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -15,6 +15,7 @@ from assets.partitions import Calendar, partition_day
 from fleetopt.config import Source
 from fleetopt.ingest.background import one_ahead
 from fleetopt.ingest.files import quarantine_rows
+from fleetopt.ingest.formats.user import log_format_of
 from fleetopt.ingest.quality import QualityCount
 from fleetopt.ingest.staging import Staged, stage
 from fleetopt.schemas import OBSERVED, QUARANTINED_REQUESTS, STG_QUALITY, STG_REQUESTS, TABLES, UNSERVED_REQUESTS
@@ -132,7 +133,17 @@ def stage_source(landing: Any, name: str, day: date, writers: Any) -> pl.DataFra
         files=sum(state.rows > 0 for state in pointer.files),
         clock_restarts=sum(state.restarts for state in pointer.files if state.rows),
         landing_digest=pointer.landing_digest,
+        fields_absent=_fields_absent(source, pointer.files),
     )
+
+
+def _fields_absent(source: Source, files: Iterable[Any]) -> str | None:
+    """Fields that a source's own mapping declares and that no file of the day has: their paths may be mistyped."""
+    read = [state for state in files if state.records]
+    if source.mapping is None or not read:
+        return None
+    held = {name for state in read for name in state.fields.split()}
+    return " ".join(name for name in log_format_of(source).mapping.optional_fields() if name not in held) or None
 
 
 def table_rows(

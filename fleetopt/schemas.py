@@ -189,6 +189,12 @@ STG_QUALITY = Table(
         Column("prompt_capped_fraction", pl.Float64, "share of prompts in that pile", nullable=True),
         Column("output_cap_tokens", pl.Int64, "length that outputs pile up at; null: none", nullable=True),
         Column("output_capped_fraction", pl.Float64, "share of outputs in that pile", nullable=True),
+        Column(
+            "fields_absent",
+            pl.String,
+            "fields that the source's own mapping declares and that none of its lines has, joined by blanks",
+            nullable=True,
+        ),
         Column("landing_digest", pl.String, "hash of the files' contents and the source's declaration"),
     ),
     key=("day", "source"),

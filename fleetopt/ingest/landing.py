@@ -70,6 +70,8 @@ class FileReading:
         Records of the whole file without a reason.
     rows : int
         Records of the day that was asked for.
+    fields : frozenset of str
+        Of `Mapping.optional_fields`, those that some line has a value for.
     first_reason : str, optional
         Why the first of the file's records without a use could not be used.
     days : dict
@@ -84,6 +86,7 @@ class FileReading:
     restarts: int = 0
     usable: int = 0
     rows: int = 0
+    fields: frozenset[str] = frozenset()
     first_reason: str | None = None
     days: dict[date | None, str] = field(default_factory=dict)
 
@@ -190,6 +193,7 @@ def read_file(
                 reading.rows += kept.height
         reading.sha256, reading.size = log.sha256(), log.position
     reading.lines, reading.records, reading.notes = tally.lines, tally.records, tally.notes
+    reading.fields = frozenset(tally.fields)
     reading.days = prints.shown()
     reading.restarts = 0 if segments is None else segments.restarts
     return reading

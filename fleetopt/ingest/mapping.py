@@ -2,13 +2,20 @@
 
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 Paths = tuple[str, ...]
 """Alternatives: the first that holds a value counts.
 
 A path is a column of CSV, or keys of nested JSON objects joined by dots. A dot may also be part of a key, so that
 ``gen_ai.usage.input_tokens`` finds both, and a number picks from an array."""
+
+
+_EXPECTED: Final = (
+    *("finish_time", "first_token_time", "e2e", "ttft", "queue"),
+    *("request_id", "model", "tenant", "session", "finish_reason", "status"),
+)
+"""Fields that a log has in many lines if it has them at all; errors, cache hits and parents may be absent for days."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,6 +146,12 @@ class Mapping:
     missing_tokens: Literal["failed", "quarantined"] = "quarantined"
     null_values: tuple[str, ...] = ()
     numbers_as_text: bool = False
+
+    def optional_fields(self) -> dict[str, Paths]:
+        """Declared fields, beyond time and lengths, that a log has in many lines if it has them at all: their paths."""
+        declared = {name: getattr(self, name) for name in _EXPECTED}
+        found = {name: getattr(value, "paths", value) for name, value in declared.items()}
+        return {name: paths for name, paths in found.items() if paths}
 
     def paths(self) -> Paths:
         """Every path that is looked at, each once, in a fixed order."""

@@ -99,7 +99,15 @@ class QualityCount:
         self._clock.add(requests["arrival_time"].to_physical().to_numpy(), ends=staged.cut.is_last_piece)
 
     def row(
-        self, *, day: date, source: str, format_name: str, files: int, clock_restarts: int, landing_digest: str
+        self,
+        *,
+        day: date,
+        source: str,
+        format_name: str,
+        files: int,
+        clock_restarts: int,
+        landing_digest: str,
+        fields_absent: str | None = None,
     ) -> pl.DataFrame:
         """Make the row of `fleetopt.schemas.STG_QUALITY`.
 
@@ -113,6 +121,8 @@ class QualityCount:
             Restarts of a relative clock in them.
         landing_digest : str
             Hash of the files' contents and the source's declaration.
+        fields_absent : str, optional
+            Fields that the source's own mapping declares and that none of its lines has.
         """
         caps = {name: _cap(lengths) for name, lengths in self._lengths.items()}
         values = {
@@ -123,6 +133,7 @@ class QualityCount:
             "files": files,
             "clock_restarts": clock_restarts,
             "landing_digest": landing_digest,
+            "fields_absent": fields_absent,
             "models": len(self._models),
             "duplicates_expected": self._duplicates_expected(),
             "distinct_arrival_times": self._clock.distinct,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import BinaryIO, Final
 
@@ -11,7 +11,7 @@ import polars as pl
 
 from fleetopt.ingest.background import in_order
 from fleetopt.ingest.csv_reader import CsvReader
-from fleetopt.ingest.fields import FieldReader, Fields
+from fleetopt.ingest.fields import NULL, FieldReader, Fields
 from fleetopt.ingest.formats.definition import Csv, LogFormat
 from fleetopt.ingest.interpret import Interpretation, interpret
 from fleetopt.ingest.json_reader import JsonReader
@@ -58,11 +58,14 @@ class Tally:
         several.
     notes : int
         Lines that are no request but say something of one.
+    fields : set of str
+        Of `Mapping.optional_fields`, those that some line has a value for.
     """
 
     lines: int = 0
     records: int = 0
     notes: int = 0
+    fields: set[str] = field(default_factory=set)
 
 
 def read_records(
@@ -130,6 +133,7 @@ def read_records(
             tally.lines += rows.n_lines
             tally.records += rows.n_records
             tally.notes += len(rows.frame) - rows.n_records
+            tally.fields |= rows.fields
             if len(rows.frame):
                 yield rows.frame if segments is None else segments.shift(rows.frame)
 
@@ -166,6 +170,7 @@ def _split(chunk: Chunk, record_key: bytes, explode: Callable[[Batch], Batch] | 
 class _Rows:
     n_lines: int
     n_records: int
+    fields: frozenset[str]
     frame: pl.DataFrame
 
 
@@ -192,7 +197,12 @@ def _rows(
     )
     if n_others:
         frame = frame.filter(~pl.col("is_other") | pl.col("is_note"))
-    return _Rows(batch.n_lines, len(batch) - n_others, frame.select(RECORD_SCHEMA.names()))
+    held = frozenset(
+        name
+        for name, paths in log_format.mapping.optional_fields().items()
+        if any((fields.kind[fields.row(path)] > NULL).any() for path in paths)
+    )
+    return _Rows(batch.n_lines, len(batch) - n_others, held, frame.select(RECORD_SCHEMA.names()))
 
 
 def _raw_text(batch: Batch, reason: pl.Series, fields: Fields) -> pl.Series:

@@ -30,6 +30,8 @@ def summed(days: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         worst = max(days, key=lambda day: day[f"{length}_capped_fraction"] or 0.0)
         for name in (f"{length}_cap_tokens", f"{length}_capped_fraction"):
             total[name] = worst[name]
+    absent = [set((day["fields_absent"] or "").split()) for day in days]
+    total["fields_absent"] = " ".join(sorted(set.intersection(*absent))) or None
     return total
 
 
@@ -48,6 +50,9 @@ def log_notes(row: Mapping[str, Any]) -> Iterator[str]:
     """
     if row["requests"] and row["other_models"] == row["requests"]:
         yield "all of its requests are of other models than those it declares, so it adds nothing to the demand"
+    if row["fields_absent"]:
+        absent = ", ".join(row["fields_absent"].split())
+        yield f"its mapping declares {absent}, for which no line has a value: look whether the path is right"
     if row["clock_restarts"]:
         restarts = _counted(row["clock_restarts"], "time")
         yield f"its clock starts again {restarts} within a file; segment_starts says where"

@@ -45,6 +45,8 @@ class FileState:
     days : dict
         ISO day -> fingerprint of what the file says of that day; empty for files of one day that no
         other looks at.
+    fields : str
+        Of the fields that are no lengths or times, those that some line has a value for, joined by blanks.
     defect : str, optional
         What is wrong with the file as a whole, in a sentence.
     """
@@ -59,6 +61,7 @@ class FileState:
     usable: int = 0
     rows: int = 0
     days: dict[str, str] = field(default_factory=dict)
+    fields: str = ""
     defect: str | None = None
 
 

@@ -240,6 +240,7 @@ class Landing:
             records=reading.records,
             restarts=reading.restarts,
             usable=reading.usable,
+            fields=" ".join(sorted(reading.fields)),
             rows=reading.rows,
             days={day.isoformat(): said for day, said in reading.days.items() if day} if looked_at else {},
             defect=self._defect(name, state, reading),

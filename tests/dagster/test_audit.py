@@ -272,6 +272,7 @@ QUIET = {
             "prompt_capped_fraction",
             "output_cap_tokens",
             "output_capped_fraction",
+            "fields_absent",
         ]
     ),
 }

@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -136,6 +137,29 @@ def test_a_file_of_other_events_alone_is_no_defect(project, instance):
     result = project.ingest(DAYS[1], instance)
     assert result.success, failed_checks(result)
     assert set(project.rows("core_requests", DAYS[1])["source"]) == {"chat"}
+
+
+def test_a_mistyped_field_of_a_mapping_is_noted(project, instance):
+    config = project.root / "fleetopt.toml"
+    mapping = """
+[source.agent.mapping]
+container = "jsonl"
+time = { path = "at", unit = "s" }
+prompt_tokens = "in"
+output_tokens = "out"
+model = "modle"
+session = "chat"
+"""
+    text = config.read_text().replace('"mooncake"\nclock_start = 2026-01-05T00:00:00Z', '"mapping"')
+    config.write_text(text.replace("\n[fleet.", f"{mapping}\n[fleet.", 1))
+    at = datetime(DAYS[1].year, DAYS[1].month, DAYS[1].day, 12, tzinfo=UTC).timestamp()
+    record = {"at": at, "in": 3, "out": 4, "model": "m", "chat": "c"}
+    project.write("agent", DAYS[1], json.dumps(record).encode() + b"\n")
+    result = project.ingest(DAYS[1], instance)
+    assert result.success, failed_checks(result)
+    absent = dict(project.rows("stg_quality", DAYS[1]).select("source", "fields_absent").iter_rows())
+    assert absent == {"agent": "model", "chat": None}
+    assert "source agent: its mapping declares model, for which" in failed_checks(result)["quality_notes"]
 
 
 def test_a_source_that_starts_later_is_not_missed_before(project, instance):

@@ -288,6 +288,7 @@ QUALITY: list[dict[str, Any]] = [
         "prompt_capped_fraction": 0.04 if source == "azure-code" else None,
         "output_cap_tokens": None,
         "output_capped_fraction": None,
+        "fields_absent": None,
         "landing_digest": "ab" * 32,
     }
     for source, log_format, lines, duplicates, quarantined, failed, distinct, step_s in (

@@ -25,6 +25,15 @@ def test_each_finding_is_a_sentence_with_its_figures():
     assert "steps of 3 s (1,181 distinct ones)" in next(log_notes(AGENT))
 
 
+def test_a_mistyped_path_is_noted():
+    assert list(log_notes({**CHAT, "fields_absent": "model status"})) == [
+        "its mapping declares model, status, for which no line has a value: look whether the path is right"
+    ]
+    days = [{**CHAT, "fields_absent": absent} for absent in ("model status", "status")]
+    assert summed(days)["fields_absent"] == "status"
+    assert summed([*days, CHAT])["fields_absent"] is None
+
+
 def test_what_is_not_demand_is_counted():
     assert list(count_notes(CHAT)) == ["of the lines 3 repeat another; each request counts once"]
     assert list(count_notes({**AGENT, "cache_hits": 5}))[-1] == (

@@ -80,8 +80,11 @@ def ingest(
     with byte_progress(enabled=not as_json) as on_progress:
         balance = ingest_files(files, out, reading, on_progress)
     if as_json:
-        shown = asdict(balance) if explain else {k: v for k, v in asdict(balance).items() if k != "examples"}
-        print(json.dumps(shown))
+        found = asdict(balance)
+        counts = {name: found.pop(name) for name in ("lines", "requests", "duplicates", "quarantined")}
+        if not explain:
+            del found["examples"]
+        print(json.dumps({**counts, **{name: value for name, value in found.items() if value}}))
         return
     _print_balance(balance)
     if len(balance.models) > 1 and not models:

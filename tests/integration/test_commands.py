@@ -12,6 +12,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+from fleetopt.schemas import TRACE_SCHEMA
+
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES = ROOT / "data" / "samples"
 PLAN = ("plan", "--slo-ttft-p99", "1")
@@ -57,10 +59,17 @@ def test_ingest_balances_and_writes_both_files(tmp_path, sample, more):
     assert set(balance) == {"lines", "requests", "duplicates", "quarantined"}
     assert balance["lines"] == balance["requests"] + balance["duplicates"] + balance["quarantined"] > 0
     requests = pl.read_parquet(tmp_path / "out" / "requests.parquet")
-    assert requests.columns == ["arrival_time", "arrival_s", "prompt_tokens", "output_tokens", "archetype"]
+    assert requests.schema == TRACE_SCHEMA
     assert requests.height == balance["requests"]
     assert requests["arrival_s"][0] == 0
     assert pl.read_parquet(tmp_path / "out" / "quarantine.parquet").height == balance["quarantined"]
+
+
+def test_ingest_also_tells_what_is_no_demand(tmp_path):
+    balance = json_of("ingest", SAMPLES / "litellm-payload.jsonl", "--out", tmp_path / "out")
+    assert balance["unserved"] == {"cache_hit": 1, "failed": 2}
+    assert pl.read_parquet(tmp_path / "out" / "requests.parquet").height == balance["requests"] - 3
+    assert "examples" not in balance
 
 
 FLEET_KEYS = {

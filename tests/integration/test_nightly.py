@@ -136,7 +136,7 @@ def test_a_change_of_a_profile_or_of_what_a_source_declares_is_planned_again(pro
     config.write_text(config.read_text().replace('archetype = "agent"', 'archetype = "agent"\ntime = "finish"'))
     third = night_of(Project(project.root))
     assert third.planned
-    assert any("finish times" in text for text in third.fleets[0].document["limitations"])
+    assert any("the finish is taken for the arrival" in text for text in third.fleets[0].document["limitations"])
 
 
 @pytest.mark.slow

@@ -21,7 +21,8 @@ class ClockSegments:
     less below is a line out of order. A segment starts where that is declared. One whose start is not follows on the
     latest time of the segment before: if its first time is within ``restart_s`` of the start of the clock, the clock
     starts there; else its first time stands ``restart_s`` after it, as lines out of order may be earlier by that much.
-    So no line of a segment is sorted into the one before it. Lines without a time are of the segment above them.
+    So no line of a segment is sorted into the one before it. Lines without a time, and those that cannot be used, are
+    of the segment above them: a broken line says nothing of the clock.
 
     Parameters
     ----------
@@ -65,7 +66,7 @@ class ClockSegments:
         """
         logged = frame["logged_time"].to_physical()
         moved_us = np.empty(len(frame), np.int64)
-        is_known = logged.is_not_null().to_numpy()
+        is_known = (logged.is_not_null() & frame["reason"].is_null()).to_numpy()
         follow_clock(
             *(logged.fill_null(0).to_numpy(), is_known, self._restart_us, self._starts_us, LATEST_US + 1),
             *(self._state, moved_us),

@@ -63,6 +63,13 @@ def test_lines_without_a_time_are_of_the_segment_above_them():
     assert frame["arrival_time"].is_null().to_list() == [False, True, False, True]
 
 
+def test_a_line_that_cannot_be_used_starts_no_segment():
+    frame = parsed([1000, 2, 1001]).with_columns(reason=pl.Series([None, "missing_field", None], dtype=pl.String))
+    segments = ClockSegments(RESTART_S, (START,))
+    assert segments.shift(frame).equals(frame)
+    assert segments.restarts == 0
+
+
 def test_arrivals_before_their_finish_move_with_it():
     frame = parsed([1000, 0]).with_columns(arrival_time=pl.col("logged_time") - pl.duration(seconds=2))
     frame = ClockSegments(RESTART_S, (START,)).shift(frame)

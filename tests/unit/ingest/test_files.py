@@ -3,7 +3,7 @@
 import hashlib
 import io
 import random
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import polars as pl
@@ -16,6 +16,7 @@ from fleetopt.errors import InputError
 from fleetopt.ingest import files as files_module
 from fleetopt.ingest.files import QUARANTINE_SCHEMA, BalanceError, Reading, ingest_files
 from fleetopt.schemas import TRACE_SCHEMA
+from fleetopt.workload.demo import DEMO_SOURCES, demo_day
 from fleetopt.workload.trace import trace_from_frame
 from tests.unit.ingest.helpers import HEADER, KEY, START
 
@@ -229,3 +230,17 @@ def test_every_quarantined_place_points_at_its_line(tmp_path):
         damaged.append(content)
     assert set(damaged) <= set(lines)
     assert balance.quarantined == len(damaged) > 50
+
+
+@pytest.mark.parametrize("source", DEMO_SOURCES)
+def test_of_the_demo_s_logs_only_the_broken_lines_are_left_aside(source, tmp_path):
+    first_day = date(2025, 9, 29)
+    for age in (0, 4, 33):
+        day = first_day + timedelta(days=age)
+        (path,) = _write(tmp_path, a=demo_day(source, day, first_day=first_day, seed=20260316))
+        clock_start = datetime(first_day.year, first_day.month, first_day.day, tzinfo=UTC)
+        balance = ingest([path], tmp_path / "out", format_name="auto", clock_start=clock_start)
+        assert counts(balance)[3] in {2, 3}
+        assert balance.clock_restarts == 0
+        days = pl.read_parquet(tmp_path / "out" / "requests.parquet")["arrival_time"].dt.date().unique().to_list()
+        assert days == [day]

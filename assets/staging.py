@@ -14,10 +14,9 @@ from assets.metadata import OWNERS, column_lineage, copied_from, table_metadata,
 from assets.partitions import Calendar, partition_day
 from fleetopt.config import Source
 from fleetopt.ingest.background import one_ahead
-from fleetopt.ingest.files import quarantine_rows
 from fleetopt.ingest.formats.user import log_format_of
 from fleetopt.ingest.quality import QualityCount
-from fleetopt.ingest.staging import Staged, stage
+from fleetopt.ingest.staging import Staged, quarantine_rows, stage
 from fleetopt.schemas import OBSERVED, QUARANTINED_REQUESTS, STG_QUALITY, STG_REQUESTS, TABLES, UNSERVED_REQUESTS
 
 _ROW_TABLES = ("stg_requests", "unserved_requests", "quarantined_requests")

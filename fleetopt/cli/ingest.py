@@ -106,9 +106,9 @@ def _print_balance(balance: "Balance") -> None:
         kinds = ", ".join(f"{n:,} {outcome.replace('_', ' ')}" for outcome, n in sorted(balance.unserved.items()))
         print(f"of the requests {kinds}: no demand on GPUs, not written")
     if balance.finish_times:
-        print(f"{balance.finish_times:,} requests have their finish for an arrival: the log holds no duration")
+        print(f"requests whose finish is taken for their arrival, for want of a duration: {balance.finish_times:,}")
     if balance.clock_restarts:
-        print(f"the clock started again {balance.clock_restarts} times within a file: each time a new segment")
+        print(f"new segments, where a relative clock started again within a file: {balance.clock_restarts:,}")
 
 
 def _print_examples(balance: "Balance") -> None:

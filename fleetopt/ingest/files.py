@@ -2,7 +2,7 @@
 
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import date, datetime
@@ -31,14 +31,11 @@ from fleetopt.ingest.parsed import OTHER_MODEL
 from fleetopt.ingest.parts import Parts, PartsWriter
 from fleetopt.ingest.reading import Tally, read_records, records_and_notes
 from fleetopt.ingest.segments import ClockSegments
-from fleetopt.ingest.staging import Staged, stage
-from fleetopt.schemas import QUARANTINED_REQUESTS, TRACE_SCHEMA
+from fleetopt.ingest.staging import QUARANTINE_SCHEMA, Staged, quarantine_rows, stage
+from fleetopt.schemas import TRACE_SCHEMA
 
 REQUESTS_FILE: Final = "requests.parquet"
 QUARANTINE_FILE: Final = "quarantine.parquet"
-QUARANTINE_SCHEMA: Final = pl.Schema(
-    {name: dtype for name, dtype in QUARANTINED_REQUESTS.schema.items() if name not in {"day", "source"}}
-)
 AUTO: Final = "auto"
 _LIKE_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")
 """How a URL begins as a path, which has no empty parts."""
@@ -349,15 +346,6 @@ def _count(staged: Staged, balance: Balance) -> None:
         balance.unserved[outcome] = balance.unserved.get(outcome, 0) + n
     balance.finish_times += int(staged.requests["is_finish_time"].sum())
     balance.models = sorted({*balance.models, *staged.requests["model"].drop_nulls().unique()})
-
-
-def quarantine_rows(rows: pl.DataFrame, hashes: Mapping[str, str]) -> pl.DataFrame:
-    """Give quarantined records the hashes of their files (by name) and of themselves; see `QUARANTINE_SCHEMA`."""
-    halves = zip(rows["key_hi"].to_list(), rows["key_lo"].to_list(), strict=True)
-    return rows.with_columns(
-        file_hash=pl.col("file").replace_strict(hashes, return_dtype=pl.String),
-        record_hash=pl.Series([f"{high % 2**64:016x}{low % 2**64:016x}" for high, low in halves], dtype=pl.String),
-    ).select(QUARANTINE_SCHEMA.names())
 
 
 def _trace(requests: pl.DataFrame, start: datetime, archetype: str) -> pl.DataFrame:

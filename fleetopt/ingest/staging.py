@@ -6,7 +6,7 @@ counts; among those of one time, a fixed order of what they say decides, so that
 nor the cuts between slices matter. Records that could not be used are compared among those of the same reason.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Final
@@ -16,7 +16,12 @@ import polars as pl
 
 from fleetopt.ingest.parsed import SERVED
 from fleetopt.ingest.parts import PART_SCHEMA, SLICE_ROWS, Parts, Slice
-from fleetopt.schemas import UTC_MICROSECONDS
+from fleetopt.schemas import QUARANTINED_REQUESTS, UTC_MICROSECONDS
+
+QUARANTINE_SCHEMA: Final = pl.Schema(
+    {name: dtype for name, dtype in QUARANTINED_REQUESTS.schema.items() if name not in {"day", "source"}}
+)
+"""Quarantined records beside their files' hashes, before they are given a day and a source."""
 
 _GROUP: Final = ("key_lo", "key_hi", "has_id", "reason")
 _BEFORE_ALL: Final = -(1 << 62)  # no time and no length is that; of a key it is as good as any value
@@ -270,3 +275,12 @@ def _with_notes(rows: pl.DataFrame, told: Sequence[Parts], cut: Slice, horizon: 
         .with_columns(archetype=pl.coalesce("archetype", "label"))
         .select(PART_SCHEMA.names())
     )
+
+
+def quarantine_rows(rows: pl.DataFrame, hashes: Mapping[str, str]) -> pl.DataFrame:
+    """Give quarantined records the hashes of their files (by name) and of themselves; see `QUARANTINE_SCHEMA`."""
+    halves = zip(rows["key_hi"].to_list(), rows["key_lo"].to_list(), strict=True)
+    return rows.with_columns(
+        file_hash=pl.col("file").replace_strict(hashes, return_dtype=pl.String),
+        record_hash=pl.Series([f"{high % 2**64:016x}{low % 2**64:016x}" for high, low in halves], dtype=pl.String),
+    ).select(QUARANTINE_SCHEMA.names())

@@ -12,9 +12,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numba import njit
-from numba.core import cgutils
-from numba.extending import intrinsic, overload
 
+from fleetopt.borrowing import borrowed
 from fleetopt.simulator import Fleet
 from fleetopt.workload.trace import Trace
 
@@ -85,34 +84,6 @@ SLOT = np.dtype(
 """A running sequence; those of a replica stand in the order of admission."""
 
 
-def _borrowed(array):
-    """Return the array; compiled, the copy of its descriptor owns nothing, so that no references to it are counted."""
-    return array
-
-
-@intrinsic
-def _without_owner(typing_context, array):
-    """Copy the descriptor of an array and leave out who owns its memory; the caller of the kernel does meanwhile."""
-
-    def generate(context, builder, signature, args):
-        view = context.make_array(signature.return_type)(context, builder, args[0])
-        view.meminfo = cgutils.get_null_value(view.meminfo.type)
-        view.parent = cgutils.get_null_value(view.parent.type)
-        return view._getvalue()
-
-    return array(array), generate
-
-
-@overload(_borrowed)
-def _compile_borrowed(array):
-    """Tell Numba what the function is when compiled."""
-
-    def compiled(array):
-        return _without_owner(array)
-
-    return compiled
-
-
 @njit(cache=True, nogil=True)
 def run_plain(pools, requests, replicas, slots, earliest, ready):
     """Run until every accepted request is finished.
@@ -121,8 +92,8 @@ def run_plain(pools, requests, replicas, slots, earliest, ready):
     ``SLOT[replicas, most running at once]``; ``int64[2 * leaves]``, a tournament tree of the replicas, whose root,
     place 1, is the one whose iteration ends first; ``int64[replicas]``, scratch.
     """
-    pools, requests, replicas = _borrowed(pools), _borrowed(requests), _borrowed(replicas)
-    slots, earliest, ready = _borrowed(slots), _borrowed(earliest), _borrowed(ready)
+    pools, requests, replicas = borrowed(pools), borrowed(requests), borrowed(replicas)
+    slots, earliest, ready = borrowed(slots), borrowed(earliest), borrowed(ready)
     pool = pools[0]
     arrived = 0
     while True:

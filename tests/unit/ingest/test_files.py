@@ -14,7 +14,8 @@ from polars.testing import assert_frame_equal
 
 from fleetopt.errors import InputError
 from fleetopt.ingest import files as files_module
-from fleetopt.ingest.files import QUARANTINE_SCHEMA, BalanceError, Reading, ingest_files
+from fleetopt.ingest.files import BalanceError, Reading, ingest_files
+from fleetopt.ingest.staging import QUARANTINE_SCHEMA
 from fleetopt.schemas import TRACE_SCHEMA
 from fleetopt.workload.demo import DEMO_SOURCES, demo_day
 from fleetopt.workload.trace import trace_from_frame

@@ -322,15 +322,20 @@ def _write(
             others.update(staged.unserved.filter(pl.col("outcome") == OTHER_MODEL)["model"].unique())
             if len(staged.quarantined):
                 _append(writers[QUARANTINE_FILE], quarantine_rows(staged.quarantined, hashes))
-        if others and sum(balance.unserved.values()) == balance.requests:
-            asked = ", ".join(sorted(reading.models or ()))
-            raise InputError(
-                f"no request that was served is of model {asked}; others are of {', '.join(sorted(others))}"
-            )
+        _check_models(reading, balance, others)
         for writer in writers.values():
             writer.close()
         for temporary, target in moves:
             temporary.replace(target)
+
+
+def _check_models(reading: Reading, balance: Balance, others: set[str]) -> None:
+    """Refuse models that were asked for where no request that was served names one of them."""
+    asked = ", ".join(sorted(reading.models or ()))
+    if others and sum(balance.unserved.values()) == balance.requests:
+        raise InputError(f"no request that was served is of model {asked}; others are of {', '.join(sorted(others))}")
+    if asked and not others and not balance.models:
+        raise InputError(f"requests of model {asked} cannot be told from others: these logs name no models")
 
 
 def _append(writer: pq.ParquetWriter, rows: pl.DataFrame) -> None:

@@ -162,6 +162,14 @@ def test_models_that_no_request_names_are_refused_with_those_there_are(tmp_path)
     assert (balance.requests, balance.unserved) == (4, {"other_model": 2})
 
 
+def test_models_of_logs_that_name_none_are_refused(tmp_path):
+    with pytest.raises(
+        InputError, match=r"^requests of model a cannot be told from others: these logs name no models$"
+    ):
+        ingest(_write(tmp_path, a=CHAT), tmp_path / "out", models=frozenset({"a"}))
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_failure_while_writing_leaves_what_was_there(tmp_path, monkeypatch):
     (path,) = _write(tmp_path, a=CHAT)
     out = tmp_path / "out"
